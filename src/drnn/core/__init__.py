@@ -1,0 +1,34 @@
+"""The idea, alone: a block that loops, a gate that stops it, norms that know the loop. Torch only."""
+
+from drnn.core.block import RecursiveBlock
+from drnn.core.gates import (
+    AlwaysNoisy,
+    Deterministic,
+    Gate,
+    GateDecision,
+    HiddenScorer,
+    LinearScorer,
+    OpenGate,
+    TrainingNoise,
+)
+from drnn.core.loss import target_rate_loss
+from drnn.core.norms import ILVBN2d, LoopGroups, LVBN2d, SharedBatchNorm2d
+from drnn.core.record import GateRecord
+
+__all__ = [
+    "AlwaysNoisy",
+    "Deterministic",
+    "Gate",
+    "GateDecision",
+    "GateRecord",
+    "HiddenScorer",
+    "ILVBN2d",
+    "LVBN2d",
+    "LinearScorer",
+    "LoopGroups",
+    "OpenGate",
+    "RecursiveBlock",
+    "SharedBatchNorm2d",
+    "TrainingNoise",
+    "target_rate_loss",
+]

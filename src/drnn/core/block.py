@@ -1,0 +1,69 @@
+"""A residual block that runs its one body up to ``num_loops`` times and asks its one gate before every loop."""
+
+from collections.abc import Callable
+
+from torch import Tensor, nn
+
+from drnn.core.gates import OpenGate
+from drnn.core.loops import loop_always, loop_arrivals, loop_dense, loop_executing
+from drnn.core.record import GateRecord, LoopStep
+
+LoopForm = Callable[["RecursiveBlock", Tensor], tuple[Tensor, list[LoopStep]]]
+
+
+class RecursiveBlock(nn.Module):
+    """The dynamic recursive block. To leave is final; an image that never enters passes unchanged.
+
+    With ``a_0 = 1`` and g_t the gate's answer to the x of that moment, for t = 1..L::
+
+        a_t = a_(t-1) * g_t
+        x   = a_t * body(x, t) + (1 - a_t) * x
+
+    Training computes the images that *arrive* at a loop, which is all that any gradient needs; norms that take
+    their statistics over the whole batch get all of it. Evaluation computes only the images that *execute*.
+
+    Args:
+        body: called as ``body(x, loop, groups)``; keeps the shape; the residual is inside.
+        gate: ``(N, C, H, W) -> GateDecision``; one, shared by all loops.
+        num_loops: L >= 1.
+
+    Shape: ``(N, C, H, W) -> (N, C, H, W)``.
+
+    Raises:
+        ValueError: ``num_loops`` below 1.
+
+    Source: Section 1 and Figure 8 (11.921 loops expected of 23 at rate .7 holds only if the first loop is gated too).
+    """
+
+    training_form: LoopForm
+    evaluation_form: LoopForm
+
+    def __init__(self, body: nn.Module, gate: nn.Module, num_loops: int):
+        super().__init__()
+        if num_loops < 1:
+            raise ValueError(f"num_loops = {num_loops} received; a block loops at least once")
+        self.body, self.gate, self.num_loops = body, gate, num_loops
+        self.set_dense(False)
+
+    def set_dense(self, dense: bool) -> None:
+        """Choose the form without data-dependent shapes (for graphs and compilers), or the one that skips."""
+        if isinstance(self.gate, OpenGate):
+            self.training_form = self.evaluation_form = loop_always
+            return
+        whole_batch = any(getattr(module, "needs_every_image", False) for module in self.body.modules())
+        self.training_form = loop_dense if dense or whole_batch else loop_arrivals
+        self.evaluation_form = loop_dense if dense else loop_executing
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Loop over x ``(N, C, H, W)``."""
+        return self._run(x)[0]
+
+    def forward_with_gates(self, x: Tensor) -> tuple[Tensor, GateRecord]:
+        """Loop over x ``(N, C, H, W)`` and tell what the gate did, ``(N, L)``."""
+        y, steps = self._run(x)
+        columns = [step.expand(x.shape[0]) for step in steps]
+        never = GateRecord(*(column.new_zeros(x.shape[0], 1) for column in columns[0]))
+        return y, GateRecord.join(columns + [never] * (self.num_loops - len(steps)), like=x)
+
+    def _run(self, x: Tensor) -> tuple[Tensor, list[LoopStep]]:
+        return (self.training_form if self.training else self.evaluation_form)(self, x)

@@ -1,0 +1,119 @@
+"""The gate: a score per image, and a decision from the score. Index 1 of the two scores means *execute*."""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+START_PROBABILITY = 0.85
+
+
+class GateDecision(NamedTuple):
+    """A gate's answer for N images: the score of executing less that of leaving, as it is and as it decides, ``(N,)``.
+
+    The softmax over two scores is the sigmoid of their difference, so the margin says all.
+    """
+
+    margin: Tensor
+    deciding_margin: Tensor
+
+    @property
+    def executes(self) -> Tensor:
+        """Who executes, bool ``(N,)``; a tie leaves, as argmax would."""
+        return self.deciding_margin > 0
+
+    @property
+    def decision(self) -> Tensor:
+        """The same as exactly 0 or 1, with the gradient of the softmax (straight-through), ``(N,)``."""
+        soft = self.deciding_margin.sigmoid()
+        return self.executes.to(soft.dtype) + (soft - soft.detach())
+
+    @property
+    def probability(self) -> Tensor:
+        """Softmax probability of executing, without noise, ``(N,)``."""
+        return self.margin.sigmoid()
+
+
+def start_executing(last: nn.Linear) -> None:
+    """Let a gate begin by executing with probability .85, nearly whatever it sees."""
+    nn.init.normal_(last.weight, std=0.001)
+    with torch.no_grad():
+        last.bias.copy_(torch.tensor([0.0, math.log(START_PROBABILITY / (1 - START_PROBABILITY))]))
+
+
+class HiddenScorer(nn.Module):
+    """Global average pool, FC(C, hidden), ReLU, FC(hidden, 2): the gate of the ResNets. ``(N, C, H, W) -> (N, 2)``."""
+
+    def __init__(self, in_channels: int, hidden: int = 16):
+        super().__init__()
+        self.fc1, self.fc2 = nn.Linear(in_channels, hidden), nn.Linear(hidden, 2)
+        start_executing(self.fc2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Score x ``(N, C, H, W)``."""
+        return self.fc2(torch.relu(self.fc1(x.mean((2, 3)))))
+
+
+class LinearScorer(nn.Module):
+    """Global average pool, FC(C, 2): the gate of the MobileNets. ``(N, C, H, W) -> (N, 2)``."""
+
+    def __init__(self, in_channels: int):
+        super().__init__()
+        self.fc = nn.Linear(in_channels, 2)
+        start_executing(self.fc)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Score x ``(N, C, H, W)``."""
+        return self.fc(x.mean((2, 3)))
+
+
+class Deterministic(nn.Module):
+    """Argmax forward, softmax gradient backward, temperature 1: training and evaluation decide alike."""
+
+    def forward(self, scores: Tensor) -> GateDecision:
+        """Decide from scores ``(N, 2)``."""
+        margin = scores[:, 1] - scores[:, 0]
+        return GateDecision(margin, self.disturb(margin))
+
+    def disturb(self, margin: Tensor) -> Tensor:
+        """The margin ``(N,)`` that decides; here unchanged."""
+        return margin
+
+
+class AlwaysNoisy(Deterministic):
+    """Gumbel noise in training and in evaluation, as ConvNet-AIG (Veit & Belongie, 2018) decides."""
+
+    def disturb(self, margin: Tensor) -> Tensor:
+        """The difference of two Gumbel variables is logistic: one draw does for both scores."""
+        uniform = torch.rand_like(margin).clamp(1e-6, 1 - 1e-6)
+        return margin + torch.log(uniform) - torch.log1p(-uniform)
+
+
+class TrainingNoise(AlwaysNoisy):
+    """Gumbel noise in training only, none in evaluation: the other reading of the paper's introduction."""
+
+    def disturb(self, margin: Tensor) -> Tensor:
+        """Noise while training."""
+        return super().disturb(margin) if self.training else margin
+
+
+class Gate(nn.Module):
+    """A scorer and a way to decide. ``(N, C, H, W) -> GateDecision`` of ``(N,)``."""
+
+    def __init__(self, scorer: nn.Module, decide: nn.Module):
+        super().__init__()
+        self.scorer, self.decide = scorer, decide
+
+    def forward(self, x: Tensor) -> GateDecision:
+        """Ask whether each image of x ``(N, C, H, W)`` goes on."""
+        return self.decide(self.scorer(x))
+
+
+class OpenGate(nn.Module):
+    """No gate: every image executes every loop. For recursion without a decision (Table 3, rows 2, 3 and 6)."""
+
+    def forward(self, x: Tensor) -> GateDecision:
+        """Always go on."""
+        certain = x.new_full((x.shape[0],), torch.inf)
+        return GateDecision(certain, certain)
