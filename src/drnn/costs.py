@@ -1,0 +1,148 @@
+"""Parameters and multiply-adds, counted from the network itself.
+
+One multiply-add counts once. Plain counting takes convolutions and fully connected layers. The paper's counting
+adds two operations for every output element of a batch norm, except in MobileNetV2, and leaves the gates out:
+that reproduces its cells.
+"""
+
+from copy import deepcopy
+from dataclasses import dataclass
+from functools import partial
+from math import prod
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from drnn.core import GateRecord, RecursiveBlock
+from drnn.models.aig import AdaptiveBlock
+from drnn.models.classifier import GATED, Classifier, set_dense
+from drnn.models.mobilenetv2 import MobileNetV2
+
+Counting = Literal["plain", "paper"]
+NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What one image costs, in multiply-adds.
+
+    Attributes:
+        fixed_macs: spent on every image.
+        loop_macs: T values, spent by an image that executes that loop slot.
+        gate_macs: T values, spent by an image that arrives at that loop slot.
+        slots: number of loops of each block that has slots, in order; they sum to T.
+    """
+
+    fixed_macs: int
+    loop_macs: tuple[int, ...]
+    gate_macs: tuple[int, ...]
+    slots: tuple[int, ...]
+
+    @property
+    def max_macs(self) -> int:
+        """Every loop executed."""
+        return self.fixed_macs + sum(self.loop_macs) + sum(self.gate_macs)
+
+    def expected_macs(self, rate: float) -> float:
+        """Every gate executes the share ``rate`` of the images that arrive; to leave a block's loop is final."""
+        total, slot = float(self.fixed_macs), 0
+        for num_loops in self.slots:
+            for loop in range(num_loops):
+                total += rate**loop * self.gate_macs[slot] + rate ** (loop + 1) * self.loop_macs[slot]
+                slot += 1
+        return total
+
+    def expected_loops(self, rate: float) -> float:
+        """Mean loops per image under the same assumption: the sum of rate^i over each block's loops."""
+        return float(sum(rate ** (loop + 1) for num_loops in self.slots for loop in range(num_loops)))
+
+    def macs_per_image(self, record: GateRecord) -> Tensor:
+        """Multiply-adds of each image of a batch that was run in evaluation mode, int64 ``(N,)``.
+
+        Raises:
+            ValueError: the record is of a network with another number of loop slots.
+        """
+        if record.executed.shape[1] != len(self.loop_macs):
+            raise ValueError(
+                f"a record of {record.executed.shape[1]} loop slots received for costs of {len(self.loop_macs)}; "
+                "use the record and the costs of the same network"
+            )
+        loops = record.executed.long() @ torch.tensor(self.loop_macs, dtype=torch.long, device=record.executed.device)
+        gates = record.arrived.long() @ torch.tensor(self.gate_macs, dtype=torch.long, device=record.executed.device)
+        return self.fixed_macs + loops + gates
+
+
+def count_params(model: nn.Module) -> int:
+    """Trainable numbers; buffers such as running statistics are not among them."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def count_costs(
+    model: Classifier, input_size: tuple[int, int, int] | None = None, counting: Counting = "plain"
+) -> Costs:
+    """Count by running a copy of ``model``, without data, on one image.
+
+    Args:
+        model: any network of `drnn.models`, or one built from its blocks.
+        input_size: ``(C, H, W)``; the network's own by default.
+        counting: "plain" or "paper"; see this module's head.
+
+    Raises:
+        ValueError: another counting.
+    """
+    if counting not in ("plain", "paper"):
+        raise ValueError(f"counting {counting!r} received; choose 'plain' or 'paper'")
+    twin = set_dense(deepcopy(model).to("meta")).eval()
+    paper = counting == "paper"
+    tally = _Tally(twin, count_norms=paper and not isinstance(model, MobileNetV2))
+    with torch.no_grad():
+        twin(torch.empty(1, *(input_size or model.input_size), device="meta"))
+    gates = [0] * len(tally.gates) if paper else tally.gates
+    return Costs(tally.fixed, tuple(tally.loops), tuple(gates), tuple(tally.slots))
+
+
+class _Tally:
+    """Hooks on every layer of a network, adding up what each costs and to which loop slot it belongs."""
+
+    def __init__(self, model: nn.Module, count_norms: bool):
+        self.fixed, self.loops, self.gates, self.slots = 0, [], [], []
+        owned: set[nn.Module] = set()
+        for block in model.modules():
+            if isinstance(block, GATED):
+                owned |= self._claim(block, count_norms)
+        for layer in set(model.modules()) - owned:
+            layer.register_forward_hook(partial(self._add, None, count_norms))
+
+    def _claim(self, block: RecursiveBlock | AdaptiveBlock, count_norms: bool) -> set[nn.Module]:
+        """Give the block its slots; what stays outside them (a gated block's projection) is not claimed."""
+        first = len(self.loops)
+        self.slots.append(block.num_loops)
+        self.loops += [0] * block.num_loops
+        self.gates += [0] * block.num_loops
+        now = {"loops": first, "gates": first - 1}  # the slot that is running: a gate opens it, then the body runs
+        block.gate.register_forward_pre_hook(lambda *_: now.update(gates=now["gates"] + 1, loops=now["gates"] + 1))
+        body = set(block.body.modules())
+        if isinstance(block, AdaptiveBlock) and block.body.downsample is not None:
+            body -= set(block.body.downsample.modules())
+        for part, layers in (("loops", body), ("gates", set(block.gate.modules()))):
+            for layer in layers:
+                layer.register_forward_hook(partial(self._add, (part, now), count_norms))
+        return body | set(block.gate.modules())
+
+    def _add(self, slot: tuple[str, dict] | None, count_norms: bool, layer: nn.Module, _, out: Tensor) -> None:
+        macs = layer_macs(layer, out, count_norms)
+        if slot is None:
+            self.fixed += macs
+        else:
+            part, now = slot
+            getattr(self, part)[now[part]] += macs
+
+
+def layer_macs(layer: nn.Module, out, count_norms: bool) -> int:
+    """Multiply-adds of one layer for one image; 0 for what is not counted."""
+    if isinstance(layer, nn.Conv2d):
+        return prod(out.shape[1:]) * layer.in_channels // layer.groups * prod(layer.kernel_size)
+    if isinstance(layer, nn.Linear):
+        return layer.in_features * layer.out_features
+    return 2 * prod(out.shape[1:]) if count_norms and isinstance(layer, NORMS) else 0

@@ -1,0 +1,6 @@
+"""Networks by name."""
+
+from drnn.models.classifier import Classifier, set_dense
+from drnn.models.registry import MODELS, create_model, list_models, model_spec
+
+__all__ = ["MODELS", "Classifier", "create_model", "list_models", "model_spec", "set_dense"]

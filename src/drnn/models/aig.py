@@ -1,0 +1,57 @@
+"""ConvNet-AIG (Veit & Belongie, ECCV 2018): every residual block has a gate of its own and runs at most once."""
+
+import torch
+from torch import Tensor, nn
+
+from drnn.core import AlwaysNoisy, Gate, GateRecord
+from drnn.core.gates import start_executing
+from drnn.core.record import LoopStep
+from drnn.models.blocks import ResidualBlock
+
+
+class AIGScorer(nn.Module):
+    """Global average pool, FC(C, 16), BatchNorm, ReLU, FC(16, 2). ``(N, C, H, W) -> (N, 2)``."""
+
+    def __init__(self, in_channels: int, hidden: int = 16):
+        super().__init__()
+        self.fc1, self.bn, self.fc2 = nn.Linear(in_channels, hidden), nn.BatchNorm1d(hidden), nn.Linear(hidden, 2)
+        start_executing(self.fc2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Score x ``(N, C, H, W)``."""
+        return self.fc2(torch.relu(self.bn(self.fc1(x.mean((2, 3))))))
+
+
+class AdaptiveBlock(nn.Module):
+    """``relu(a * branch(x) + shortcut(x))`` with a the gate's decision; one loop slot.
+
+    Training computes every image, as its authors do; evaluation computes the branch only where it executes,
+    which their code does not.
+    """
+
+    num_loops = 1
+
+    def __init__(self, body: ResidualBlock, in_channels: int):
+        super().__init__()
+        self.body, self.gate, self.dense = body, Gate(AIGScorer(in_channels), AlwaysNoisy()), False
+
+    def set_dense(self, dense: bool) -> None:
+        """Choose masking (no data-dependent shapes) or skipping for evaluation."""
+        self.dense = dense
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(N, C_in, H, W) -> (N, C_out, H / stride, W / stride)``."""
+        return self.forward_with_gates(x)[0]
+
+    def forward_with_gates(self, x: Tensor) -> tuple[Tensor, GateRecord]:
+        """The same, with the gate's record ``(N, 1)``."""
+        answer = self.gate(x)
+        record = LoopStep(answer).expand(x.shape[0])
+        shortcut = self.body.shortcut(x)
+        if self.training or self.dense:
+            return torch.relu(answer.decision[:, None, None, None] * self.body.branch(x) + shortcut), record
+        rows = answer.executes.nonzero()[:, 0]
+        if len(rows) == 0:
+            return torch.relu(shortcut), record
+        branch = self.body.branch(x if len(rows) == len(x) else x[rows])
+        return torch.relu(shortcut.index_add(0, rows, branch)), record

@@ -1,0 +1,94 @@
+"""What every network here can do, whatever its blocks."""
+
+from collections.abc import Iterable
+
+from torch import Tensor, nn
+
+from drnn.core import GateRecord, RecursiveBlock
+from drnn.models.aig import AdaptiveBlock
+
+GATED = (RecursiveBlock, AdaptiveBlock)
+
+
+class Classifier(nn.Module):
+    """An image classifier made of a stem, a row of blocks and a head. Abstract.
+
+    ``model(x)`` gives logits and nothing else; ``model.forward_with_gates(x)`` also tells what the gates did.
+
+    Attributes:
+        name: the registry's name, or the class name of a network built by hand.
+        num_classes: K.
+        input_size: ``(C, H, W)`` the network was designed for; other H and W work where the strides allow.
+        target_rate: the rate its gates are trained to, None where it has none.
+    """
+
+    name: str
+    num_classes: int
+    input_size: tuple[int, int, int]
+    target_rate: float | None
+
+    def stem(self, x: Tensor) -> Tensor:
+        """Everything before the blocks."""
+        raise NotImplementedError
+
+    def blocks(self) -> Iterable[nn.Module]:
+        """The blocks in order."""
+        raise NotImplementedError
+
+    def head(self, x: Tensor) -> Tensor:
+        """Everything after the blocks, down to logits ``(N, K)``."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Classify.
+
+        Shape: x ``(N, C, H, W)`` float -> logits ``(N, K)``; N = 0 is allowed in evaluation.
+
+        Raises:
+            ValueError: x is not a batch of images with this network's channels.
+        """
+        x = self.stem(self._checked(x))
+        for block in self.blocks():
+            x = block(x)
+        return self.head(x)
+
+    def forward_with_gates(self, x: Tensor) -> tuple[Tensor, GateRecord]:
+        """Classify, and report all T loop slots in order: logits ``(N, K)`` and a `GateRecord` of ``(N, T)``.
+
+        T is 0 for a network without recursive or gated blocks.
+        """
+        images, records = x, []
+        x = self.stem(self._checked(x))
+        for block in self.blocks():
+            if isinstance(block, GATED):
+                x, record = block.forward_with_gates(x)
+                records.append(record)
+            else:
+                x = block(x)
+        return self.head(x), GateRecord.join(records, like=images)
+
+    def _checked(self, x: Tensor) -> Tensor:
+        channels = self.input_size[0]
+        if x.dim() != 4 or x.shape[1] != channels or not x.is_floating_point():
+            raise ValueError(
+                f"{self.name} received {x.dtype} of shape {tuple(x.shape)}; it takes float (N, {channels}, H, W). "
+                "Add a batch dimension with x[None], convert with x.float(), or build the network with in_chans=..."
+            )
+        return x
+
+
+def set_dense(model: nn.Module, dense: bool = True) -> nn.Module:
+    """Switch every gated block of ``model`` to the form without data-dependent shapes, or back; returns the model."""
+    for module in model.modules():
+        if isinstance(module, GATED):
+            module.set_dense(dense)
+    return model
+
+
+def initialise(model: nn.Module) -> None:
+    """He initialisation of every convolution. Norms start at gamma 1, beta 0; gates keep their own start."""
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)

@@ -1,0 +1,74 @@
+"""MobileNetV2 (Sandler et al., 2018), recursive or not."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import partial
+
+from torch import Tensor, nn
+
+from drnn.models.blocks import InvertedResidual, conv
+from drnn.models.classifier import Classifier, initialise
+from drnn.models.parts import recursive
+
+# expansion, channels, stride of the first block: one line a stage
+STAGES = ((1, 16, 1), (6, 24, 2), (6, 32, 2), (6, 64, 2), (6, 96, 1), (6, 160, 2), (6, 320, 1))
+STEM_WIDTH, HEAD_WIDTH = 32, 1280
+
+
+@dataclass(frozen=True)
+class MobileNetV2Spec:
+    """A MobileNetV2 as data; the fields mean what they mean in `ResNetSpec`."""
+
+    blocks: tuple[int, ...]
+    loops: tuple[int, ...] = (1,) * 7
+    target_rate: float | None = None
+    norm: str = "ilvbn"
+    gate: str | None = "linear"
+    gate_noise: str = "none"
+    input_size: tuple[int, int, int] = (3, 224, 224)
+    num_classes: int = 1000
+
+    def build(self) -> "MobileNetV2":
+        """The network, freshly initialised."""
+        return MobileNetV2(self)
+
+
+class MobileNetV2(Classifier):
+    """The network a `MobileNetV2Spec` describes: ``conv1 bn1 layer1..7 conv2 bn2 fc``."""
+
+    def __init__(self, spec: MobileNetV2Spec):
+        super().__init__()
+        self.name, self.spec = type(self).__name__, spec
+        self.num_classes, self.input_size, self.target_rate = spec.num_classes, spec.input_size, spec.target_rate
+        if not len(spec.blocks) == len(spec.loops) == len(STAGES) or min(spec.blocks + spec.loops) < 1:
+            raise ValueError(f"blocks {spec.blocks} and loops {spec.loops} received; give 7 of each, 1 or more")
+        self.conv1, self.bn1 = conv(spec.input_size[0], STEM_WIDTH, 3, 2), nn.BatchNorm2d(STEM_WIDTH)
+        channels = STEM_WIDTH
+        for stage, (expand, width, stride) in enumerate(STAGES):
+            blocks: list[nn.Module] = [InvertedResidual(channels, width, stride, expand)]
+            blocks += [self._make_block(width, expand, spec.loops[stage]) for _ in range(spec.blocks[stage] - 1)]
+            self.add_module(f"layer{stage + 1}", nn.Sequential(*blocks))
+            channels = width
+        self.conv2, self.bn2 = conv(channels, HEAD_WIDTH, 1), nn.BatchNorm2d(HEAD_WIDTH)
+        self.dropout, self.fc = nn.Dropout(0.2), nn.Linear(HEAD_WIDTH, spec.num_classes)
+        initialise(self)
+
+    def _make_block(self, width: int, expand: int, num_loops: int) -> nn.Module:
+        if num_loops == 1:
+            return InvertedResidual(width, width, 1, expand)
+        spec = self.spec
+        make = partial(InvertedResidual, width, width, 1, expand)
+        return recursive(make, width, num_loops, spec.norm, spec.gate, spec.gate_noise)
+
+    def stem(self, x: Tensor) -> Tensor:
+        """``(N, C, H, W)`` to ``(N, 32, H / 2, W / 2)``."""
+        return nn.functional.relu6(self.bn1(self.conv1(x)))
+
+    def blocks(self) -> Iterable[nn.Module]:
+        """All blocks of all stages, in order."""
+        return (block for stage in range(len(STAGES)) for block in self.get_submodule(f"layer{stage + 1}").children())
+
+    def head(self, x: Tensor) -> Tensor:
+        """Last convolution, global average pool, dropout, classify."""
+        x = nn.functional.relu6(self.bn2(self.conv2(x)))
+        return self.fc(self.dropout(x.mean((2, 3))))

@@ -1,0 +1,129 @@
+"""Every network of Tables 1-3 by name, each a line of data."""
+
+from dataclasses import dataclass, fields, replace
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
+from functools import partial
+
+from drnn.models.classifier import Classifier
+from drnn.models.mobilenetv2 import MobileNetV2Spec
+from drnn.models.rcnn import RCNN
+from drnn.models.resnet import ResNetSpec
+
+
+@dataclass(frozen=True)
+class RCNNSpec:
+    """An RCNN as data: ``width`` K maps a layer."""
+
+    width: int
+    input_size: tuple[int, int, int] = (3, 32, 32)
+    num_classes: int = 10
+
+    def build(self) -> RCNN:
+        """The network, freshly initialised."""
+        return RCNN(self.width, self.num_classes, self.input_size[0])
+
+
+Spec = ResNetSpec | MobileNetV2Spec | RCNNSpec
+
+dr_cifar = partial(ResNetSpec, target_rate=0.7)
+imagenet = partial(ResNetSpec, body="bottleneck", stem="imagenet", width=64, input_size=(3, 224, 224), num_classes=1000)
+digits = partial(ResNetSpec, width=32, input_size=(1, 8, 8))
+
+MODELS: dict[str, Spec] = {
+    # Table 1, CIFAR-10
+    "resnet20_cifar": ResNetSpec((3, 3, 3)),
+    "resnet56_cifar": ResNetSpec((9, 9, 9)),
+    "resnet110_cifar": ResNetSpec((18, 18, 18)),
+    "preresnet110_cifar": ResNetSpec((18, 18, 18), body="preact"),
+    "sd_resnet110_cifar": ResNetSpec((18, 18, 18), residual="stochastic"),
+    "aig_resnet110_cifar": ResNetSpec((18, 18, 18), residual="aig", target_rate=0.7),
+    "rcnn160_cifar": RCNNSpec(160),
+    "dr_resnet16_cifar": dr_cifar((3, 2, 2), (1, 2, 2)),
+    "dr_resnet32_cifar": dr_cifar((9, 3, 3), (1, 4, 4)),
+    "dr_resnet40_cifar": dr_cifar((9, 5, 5), (1, 2, 2)),
+    "dr_resnet54_cifar": dr_cifar((18, 4, 4), (1, 5, 5)),
+    "dr_resnet58_cifar": dr_cifar((18, 5, 5), (1, 4, 4)),
+    "dr_resnet66_cifar": dr_cifar((18, 7, 7), (1, 3, 3)),
+    "dr_resnet74_cifar": dr_cifar((18, 9, 9), (1, 2, 2)),
+    # Table 2, ImageNet
+    "resnet50": imagenet((3, 4, 6, 3)),
+    "resnet101": imagenet((3, 4, 23, 3)),
+    "sd_resnet50": imagenet((3, 4, 6, 3), residual="stochastic"),
+    "sd_resnet101": imagenet((3, 4, 23, 3), residual="stochastic"),
+    "aig_resnet50": imagenet((3, 4, 6, 3), residual="aig", target_rate=0.7),
+    "aig_resnet101": imagenet((3, 4, 23, 3), residual="aig", target_rate=0.5),
+    "mobilenetv2": MobileNetV2Spec((1, 2, 3, 4, 3, 3, 1)),
+    "dr_resnet35": imagenet((3, 3, 3, 2), (1, 2, 2, 2), target_rate=0.8),
+    "dr_resnet44": imagenet((3, 4, 5, 2), (1, 1, 5, 2), target_rate=0.7),
+    "dr_resnet47": imagenet((3, 4, 6, 2), (1, 1, 4, 2), target_rate=0.7),
+    "dr_resnet53": imagenet((3, 4, 8, 2), (1, 1, 3, 2), target_rate=0.7),
+    "dr_resnet65": imagenet((3, 4, 12, 2), (1, 1, 2, 2), target_rate=0.7),
+    "dr_mobilenetv2": MobileNetV2Spec((1, 2, 2, 2, 2, 2, 1), (1, 1, 2, 3, 2, 2, 1), target_rate=0.9),
+    # Table 3, ablation
+    "r_resnet53_naive": imagenet((3, 4, 8, 2), (1, 1, 3, 2), norm="shared", gate=None),
+    "r_resnet53_lvbn": imagenet((3, 4, 8, 2), (1, 1, 3, 2), norm="lvbn", gate=None),
+    "dr_resnet53_lvbn": imagenet((3, 4, 8, 2), (1, 1, 3, 2), norm="lvbn", target_rate=0.7),
+    # The embedded default job: scikit-learn's handwritten digits
+    "resnet_digits": digits((1, 7)),
+    "dr_resnet_digits": digits((1, 3), (1, 3), target_rate=0.7),
+}
+
+
+def list_models(pattern: str = "*") -> list[str]:
+    """Names that match a shell-style pattern, sorted.
+
+    Example:
+        >>> list_models("dr_resnet5*")
+        ['dr_resnet53', 'dr_resnet53_lvbn', 'dr_resnet54_cifar', 'dr_resnet58_cifar']
+    """
+    return sorted(name for name in MODELS if fnmatchcase(name, pattern))
+
+
+def model_spec(name: str) -> Spec:
+    """The line of data behind a name.
+
+    Raises:
+        ValueError: no such name; the message has the nearest ones.
+    """
+    if name not in MODELS:
+        near = get_close_matches(name, MODELS, n=3, cutoff=0.5)
+        hint = f"did you mean {' or '.join(near)}?" if near else "drnn.list_models() lists all names."
+        raise ValueError(f"there is no model {name!r}; {hint}")
+    return MODELS[name]
+
+
+def create_model(name: str, num_classes: int | None = None, in_chans: int | None = None, **overrides) -> Classifier:
+    """Build a network by name, freshly initialised.
+
+    Args:
+        name: one of `list_models`.
+        num_classes: K; the data set's of its table by default.
+        in_chans: C; the data set's of its table by default.
+        overrides: any other field of the name's specification, such as ``stride_in_3x3=True`` for torchvision's
+            weights, ``norm="lvbn"``, ``gate_noise="training"``, ``target_rate=0.6``.
+
+    Raises:
+        ValueError: unknown name or field, or a value that does not fit.
+
+    Example:
+        >>> model = create_model("dr_resnet16_cifar", num_classes=100)
+        >>> model.num_classes, model.target_rate
+        (100, 0.7)
+    """
+    spec = model_spec(name)
+    known = {field.name for field in fields(spec)}
+    if unknown := overrides.keys() - known:
+        raise ValueError(f"{name} has no field {', '.join(sorted(unknown))}; its fields are {', '.join(sorted(known))}")
+    if num_classes is not None:
+        overrides["num_classes"] = num_classes
+    if in_chans is not None:
+        overrides["input_size"] = (in_chans, *overrides.get("input_size", spec.input_size)[1:])
+    spec = replace(spec, **overrides)
+    if spec.num_classes < 1 or spec.input_size[0] < 1:
+        raise ValueError(
+            f"num_classes {spec.num_classes} and in_chans {spec.input_size[0]} received; each is 1 or more"
+        )
+    model = spec.build()
+    model.name = name
+    return model
