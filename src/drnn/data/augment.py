@@ -1,0 +1,60 @@
+"""Augmentation of whole batches where the images already are; all randomness comes from a given generator."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class PadCropFlip:
+    """Pad with zeros, cut out a window of the old size at random, and flip left to right with probability one half.
+
+    Args:
+        padding: pixels on every side.
+        flip: whether to flip at all.
+
+    Shape: uint8 ``(N, C, H, W) -> (N, C, H, W)``; every image has its own window and flip.
+    """
+
+    padding: int = 4
+    flip: bool = True
+
+    def __post_init__(self):
+        if self.padding < 0:
+            raise ValueError(f"padding {self.padding} received; it is 0 or more")
+
+    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """Augment a batch."""
+        count, _, height, width = images.shape
+        spread = 2 * self.padding + 1
+        draws = torch.randint(spread, (2, count, 1), generator=generator, device=generator.device).to(images.device)
+        rows = draws[0] + torch.arange(height, device=images.device)
+        columns = draws[1] + torch.arange(width, device=images.device)
+        if self.flip:
+            flips = torch.rand(count, 1, generator=generator, device=generator.device).to(images.device) < 0.5
+            columns = torch.where(flips, columns.flip(1), columns)
+        padded = torch.nn.functional.pad(images, (self.padding,) * 4)
+        cut = padded.permute(0, 2, 3, 1)[
+            torch.arange(count, device=images.device)[:, None, None], rows[:, :, None], columns[:, None, :]
+        ]
+        return cut.permute(0, 3, 1, 2).contiguous()
+
+
+@dataclass(frozen=True)
+class Normalize:
+    """uint8 ``(N, C, H, W)`` to float32, each channel less its mean and divided by its standard deviation.
+
+    Args:
+        mean: one value a channel, as a fraction of 255.
+        std: likewise.
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Normalise a batch."""
+        mean = torch.tensor(self.mean, device=images.device)[:, None, None]
+        scale = 1 / (255 * torch.tensor(self.std, device=images.device)[:, None, None])
+        return (images.float() - 255 * mean) * scale

@@ -1,0 +1,80 @@
+"""A data set that fits in memory: uint8 images and labels, training and test."""
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Images uint8 ``(N, C, H, W)``, labels int64 ``(N,)``, for training and for the test.
+
+    Attributes:
+        name: as `drnn.data.load_dataset` knows it.
+        classes: K names.
+        mean: of each channel over the training images, as a fraction of 255.
+        std: likewise.
+
+    Raises:
+        ValueError: shapes, types or label values that do not fit together.
+    """
+
+    name: str
+    train_images: Tensor
+    train_labels: Tensor
+    test_images: Tensor
+    test_labels: Tensor
+    classes: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __post_init__(self):
+        for part, images, labels in self.parts():
+            if images.dtype != torch.uint8 or images.dim() != 4:
+                raise ValueError(
+                    f"{self.name}: {part} images are {images.dtype} {tuple(images.shape)}; uint8 (N, C, H, W)"
+                )
+            if labels.dtype != torch.int64 or labels.shape != images.shape[:1]:
+                raise ValueError(f"{self.name}: {part} labels are {labels.dtype} {tuple(labels.shape)}; int64 (N,)")
+            if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < len(self.classes):
+                raise ValueError(f"{self.name}: {part} labels lie outside 0..{len(self.classes) - 1}")
+            if len(self.mean) != images.shape[1] or len(self.std) != images.shape[1] or min(self.std) <= 0:
+                raise ValueError(
+                    f"{self.name}: mean {self.mean} and std {self.std} do not fit {images.shape[1]} channels"
+                )
+
+    def parts(self) -> tuple[tuple[str, Tensor, Tensor], ...]:
+        """``(name, images, labels)`` of the training and of the test part."""
+        return (("training", self.train_images, self.train_labels), ("test", self.test_images, self.test_labels))
+
+    @property
+    def image_size(self) -> tuple[int, int, int]:
+        """``(C, H, W)``."""
+        channels, height, width = self.train_images.shape[1:]
+        return channels, height, width
+
+    def to(self, device: torch.device | str) -> "Dataset":
+        """The same on another device."""
+        tensors = ("train_images", "train_labels", "test_images", "test_labels")
+        return replace(self, **{name: getattr(self, name).to(device) for name in tensors})
+
+
+def hold_out(dataset: Dataset, count: int, seed: int = 0) -> Dataset:
+    """Take ``count`` training images, drawn by ``seed``, for the test part: for choices that may not see the test.
+
+    Raises:
+        ValueError: ``count`` is not between 1 and the number of training images less one.
+    """
+    total = len(dataset.train_images)
+    if not 1 <= count < total:
+        raise ValueError(f"{count} images to hold out received; {dataset.name} has {total}, so 1 to {total - 1}")
+    order = torch.randperm(total, generator=torch.Generator().manual_seed(seed)).to(dataset.train_images.device)
+    held, kept = order[:count], order[count:]
+    return replace(
+        dataset,
+        train_images=dataset.train_images[kept],
+        train_labels=dataset.train_labels[kept],
+        test_images=dataset.train_images[held],
+        test_labels=dataset.train_labels[held],
+    )
