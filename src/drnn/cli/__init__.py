@@ -1,0 +1,1 @@
+"""The command ``drnn``: one verb a file."""

@@ -1,0 +1,30 @@
+"""``drnn eval RUN``."""
+
+import json
+from pathlib import Path
+
+from jsonargparse import ArgumentParser
+
+from drnn.data import Normalize
+from drnn.training import evaluate
+from drnn.training.checkpoint import load_run
+
+
+def run(argv: list[str]) -> None:
+    """Evaluate a run on its data set's test images."""
+    parser = ArgumentParser(prog="drnn eval", description="Evaluate a run on its data set's test images.")
+    parser.add_argument("run", type=str, help="the folder of a finished run")
+    parser.add_argument("--data_root", type=str, default=None, help="where the data set is now, if it has moved")
+    parser.add_argument("--json", action="store_true", help="print every number as JSON")
+    options = parser.parse_args(argv)
+    model, recipe, dataset = load_run(Path(options.run), options.data_root)
+    normalize = Normalize(dataset.mean, dataset.std)
+    result = evaluate(model, dataset.test_images, dataset.test_labels, normalize).summary()
+    if options.json:
+        print(json.dumps({"run": options.run, "model": recipe.model, **result}, indent=1))
+        return
+    print(
+        f"{recipe.model}: test accuracy {result['acc1']:.2%} on {result['images']} images, "
+        f"{result['mean_loops']:.2f} of {result['max_loops']} loops and {result['macs_mean'] / 1e6:.2f} M "
+        f"multiply-adds an image ({result['macs_min'] / 1e6:.2f} to {result['macs_max'] / 1e6:.2f} M)"
+    )

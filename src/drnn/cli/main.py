@@ -1,0 +1,65 @@
+"""Entry of the command ``drnn``: finds the verb, and turns errors a user can mend into one line."""
+
+import sys
+from difflib import get_close_matches
+from importlib import import_module
+
+VERBS = {
+    "train": "train a network by a recipe, evaluate it, and keep the run in a folder",
+    "eval": "evaluate a run again",
+    "compare": "put two runs side by side: accuracy, parameters, multiply-adds, measured milliseconds",
+    "models": "list the networks, with their costs",
+    "recipes": "list the recipes",
+    "tables": "print the paper's Tables 1-3 beside what the networks here come to",
+}
+MENDABLE = (ValueError, IndexError, OSError, FloatingPointError)
+
+
+def usage() -> str:
+    """The help of the command as a whole."""
+    verbs = "\n".join(f"  {verb:9} {says}" for verb, says in VERBS.items())
+    return f"""usage: drnn VERB ...
+
+Image models that loop one block instead of stacking many, and stop when the image is easy.
+
+verbs:
+{verbs}
+
+first steps:
+  drnn train digits                            half a minute on a CPU, no download
+  drnn train digits-static                     its static counterpart
+  drnn compare runs/digits runs/digits-static  what looping saves
+
+drnn VERB --help explains a verb; drnn --version prints the version."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one verb; returns the exit code: 0, or 2 for what the user can mend, 130 when interrupted."""
+    arguments = sys.argv[1:] if argv is None else argv
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(usage())
+        return 0
+    if arguments[0] == "--version":
+        from drnn import __version__
+
+        print(__version__)
+        return 0
+    verb, *rest = arguments
+    if verb not in VERBS:
+        near = get_close_matches(verb, VERBS, n=1, cutoff=0.4)
+        hint = f"did you mean {near[0]!r}?" if near else f"choose one of {', '.join(VERBS)}."
+        print(f"drnn: there is no verb {verb!r}; {hint}", file=sys.stderr)
+        return 2
+    try:
+        import_module(f"drnn.cli.{verb}").run(rest)
+    except MENDABLE as error:
+        print(f"drnn {verb}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"drnn {verb}: interrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,123 @@
+"""Two runs side by side on the same images, their time measured in pairs."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+
+import torch
+from torch import Tensor
+
+from drnn.costs import count_params
+from drnn.data import Dataset, Normalize
+from drnn.models import Classifier
+from drnn.training import Recipe, evaluate
+from drnn.training.checkpoint import load_run
+from drnn.training.run_folder import environment
+
+
+@dataclass(frozen=True)
+class _Side:
+    model: Classifier
+    recipe: Recipe
+    dataset: Dataset
+
+
+def compare_runs(
+    first: Path, second: Path, batch_sizes: list[int], rounds: int = 60, data_root: str | None = None
+) -> dict:
+    """Evaluate and time two runs; plain numbers, as a result file keeps them.
+
+    Args:
+        first: a run folder.
+        second: the run folder to compare with.
+        batch_sizes: images at a time; each is timed.
+        rounds: how many pairs of measurements a batch size.
+        data_root: where the data set is, if not where the recipes say.
+
+    Raises:
+        ValueError: runs on different data sets, or nothing to measure.
+        FileNotFoundError: no finished run in a folder.
+    """
+    if rounds < 1 or not batch_sizes or min(batch_sizes) < 1:
+        raise ValueError(f"batch sizes {batch_sizes} and rounds {rounds} received; give 1 or more of each")
+    sides = [_Side(*load_run(folder, data_root)) for folder in (first, second)]
+    names = {side.recipe.dataset for side in sides}
+    if len(names) > 1 or not torch.equal(sides[0].dataset.test_images, sides[1].dataset.test_images):
+        raise ValueError(f"the runs are on different test images ({', '.join(sorted(names))}); compare like with like")
+    dataset = sides[0].dataset
+    images = Normalize(dataset.mean, dataset.std)(dataset.test_images)
+    times = {str(size): time_pairs(sides[0].model, sides[1].model, images, size, rounds) for size in batch_sizes}
+    return {
+        "environment": environment(),
+        "dataset": dataset.name,
+        "test_images": len(images),
+        "runs": [_describe(side) for side in sides],
+        "time": times,
+    }
+
+
+def _describe(side: _Side) -> dict:
+    normalize = Normalize(side.dataset.mean, side.dataset.std)
+    result = evaluate(side.model, side.dataset.test_images, side.dataset.test_labels, normalize)
+    recipe = side.recipe
+    kept = {"name": recipe.name, "model": recipe.model, "seed": recipe.seed, "epochs": recipe.epochs}
+    return {**kept, "params": count_params(side.model), **result.summary()}
+
+
+@torch.inference_mode()
+def time_pairs(first: Classifier, second: Classifier, images: Tensor, batch_size: int, rounds: int) -> dict:
+    """Time both networks on the same batch, one right after the other, ``rounds`` times, going through the images.
+
+    Returns:
+        Median milliseconds per image of each, and the median of the pairs' ratio first / second.
+    """
+    batches = images.split(batch_size)[: max(1, len(images) // batch_size)]
+    pairs = []
+    for turn in range(-3, rounds):
+        batch = batches[turn % len(batches)]
+        order = (first, second) if turn % 2 else (second, first)
+        taken = {id(model): _seconds(model, batch) / len(batch) * 1e3 for model in order}
+        if turn >= 0:  # the first three only warm up
+            pairs.append((taken[id(first)], taken[id(second)]))
+    return {
+        "rounds": rounds,
+        "latency_ms": [median(pair[side] for pair in pairs) for side in (0, 1)],
+        "ratio": median(pair[0] / pair[1] for pair in pairs),
+    }
+
+
+def _seconds(model: Classifier, batch: Tensor) -> float:
+    started = perf_counter()
+    model(batch)
+    return perf_counter() - started
+
+
+def markdown(result: dict) -> str:
+    """The comparison as one Markdown table."""
+    first, second = result["runs"]
+    rows = [
+        ("model", first["model"], second["model"], ""),
+        ("test accuracy", *(f"{run['acc1']:.2%}" for run in (first, second)), ""),
+        _row("parameters", first["params"], second["params"], "{:,}"),
+        _row("M multiply-adds per image, mean", first["macs_mean"] / 1e6, second["macs_mean"] / 1e6, "{:.2f}"),
+        _row("... least", first["macs_min"] / 1e6, second["macs_min"] / 1e6, "{:.2f}"),
+        _row("... most", first["macs_max"] / 1e6, second["macs_max"] / 1e6, "{:.2f}"),
+    ]
+    for size, time in result["time"].items():
+        cells = (f"{latency:.3f}" for latency in time["latency_ms"])
+        rows.append((f"ms per image, batch {size} (paired)", *cells, f"{time['ratio']:.2f}"))
+    loops = (f"{run['mean_loops']:.2f} of {run['max_loops']}" for run in (first, second))
+    rows.append(("loops per image, mean", *loops, ""))
+    header = ("", first["name"], second["name"], "ratio")
+    widths = [max(len(row[column]) for row in [header, *rows]) for column in range(4)]
+    lines = [_line(header, widths), _line(["-" * width for width in widths], widths)]
+    return "\n".join([*lines, *(_line(row, widths) for row in rows)]) + "\n"
+
+
+def _row(title: str, first: float, second: float, form: str) -> tuple[str, str, str, str]:
+    return title, form.format(first), form.format(second), f"{first / second:.2f}"
+
+
+def _line(cells, widths: list[int]) -> str:
+    return "| " + " | ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)) + " |"

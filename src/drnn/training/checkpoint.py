@@ -1,0 +1,30 @@
+"""From a run folder back to a network."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from drnn.data import Dataset
+from drnn.models import Classifier
+from drnn.training.recipe import Recipe
+from drnn.training.run_folder import build_model, load_weights, read_recipe
+from drnn.training.trainer import load_data
+
+
+def load_run(folder: Path, data_root: str | None = None) -> tuple[Classifier, Recipe, Dataset]:
+    """The network of a finished run in evaluation mode, its recipe, and its data set.
+
+    Args:
+        folder: the run.
+        data_root: where the data set is, if not where the recipe says.
+
+    Raises:
+        FileNotFoundError: no finished run there, or no data.
+        ValueError: a damaged or foreign file; the message says which.
+    """
+    recipe = read_recipe(folder)
+    if data_root is not None:
+        recipe = replace(recipe, data_root=data_root)
+    dataset = load_data(recipe)
+    model = build_model(recipe, dataset)
+    load_weights(folder, model)
+    return model.eval(), recipe, dataset

@@ -1,0 +1,104 @@
+"""A recipe: everything that decides a training run."""
+
+from dataclasses import asdict, dataclass, fields, replace
+from difflib import get_close_matches
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides a training run.
+
+    Args:
+        name: names the run folder.
+        model: a name of `drnn models`.
+        dataset: "digits" or "cifar10".
+        data_root: folder of the data set's files.
+        download: fetch the data set into data_root where it is missing.
+        held_out: test on this many training images, held out, instead of on the test images; 0 for the test.
+        epochs: passes over the training images.
+        batch_size: images a step.
+        lr: highest learning rate.
+        schedule: "step" divides lr by 10 at each milestone; "cosine" warms up linearly, then falls to 0.
+        milestones: epochs at which "step" divides.
+        warmup_epochs: epochs over which "cosine" rises to lr.
+        momentum: of SGD.
+        nesterov: Nesterov's form of it.
+        weight_decay: on all parameters.
+        label_smoothing: share of the label spread over the other classes.
+        padding: augmentation: pixels to pad before cutting a random window of the old size.
+        flip: augmentation: mirror every second image.
+        rate_weight: weight of the target-rate loss, lambda.
+        target_rate: share of arriving images that should execute a loop; null keeps the network's own.
+        gate_noise: "none", "training" or "always"; null keeps the network's own.
+        seed: of everything random in the run.
+        threads: CPU threads; 0 leaves torch's choice.
+        device: "auto", "cpu", "cuda", "cuda:1", ...
+    """
+
+    name: str = "custom"
+    model: str = "dr_resnet_digits"
+    dataset: str = "digits"
+    data_root: str = "data"
+    download: bool = False
+    held_out: int = 0
+    epochs: int = 10
+    batch_size: int = 64
+    lr: float = 0.1
+    schedule: Literal["step", "cosine"] = "cosine"
+    milestones: tuple[int, ...] = ()
+    warmup_epochs: float = 1.0
+    momentum: float = 0.9
+    nesterov: bool = False
+    weight_decay: float = 5e-4
+    label_smoothing: float = 0.0
+    padding: int = 1
+    flip: bool = False
+    rate_weight: float = 2.0
+    target_rate: float | None = None
+    gate_noise: Literal["none", "training", "always"] | None = None
+    seed: int = 0
+    threads: int = 0
+    device: str = "auto"
+
+    def __post_init__(self):
+        checks = {
+            "epochs": self.epochs >= 1,
+            "batch_size": self.batch_size >= 2,
+            "lr": self.lr > 0,
+            "momentum": 0 <= self.momentum < 1,
+            "weight_decay": self.weight_decay >= 0,
+            "label_smoothing": 0 <= self.label_smoothing < 1,
+            "rate_weight": self.rate_weight >= 0,
+            "target_rate": self.target_rate is None or 0 <= self.target_rate <= 1,
+            "padding": self.padding >= 0,
+            "held_out": self.held_out >= 0,
+            "threads": self.threads >= 0,
+            "schedule": self.schedule in ("step", "cosine"),
+            "name": bool(self.name) and "/" not in self.name,
+        }
+        for field, fine in checks.items():
+            if not fine:
+                raise ValueError(
+                    f"recipe field {field} = {getattr(self, field)!r} is out of range; see drnn train --help"
+                )
+        object.__setattr__(self, "milestones", tuple(self.milestones))
+
+    def to_dict(self) -> dict:
+        """Plain values, as YAML takes them."""
+        return {**asdict(self), "milestones": list(self.milestones)}
+
+
+def recipe_from_dict(values: dict, base: Recipe | None = None) -> Recipe:
+    """Fields over those of ``base``.
+
+    Raises:
+        ValueError: a field that no recipe has, or a value out of range.
+    """
+    known = [field.name for field in fields(Recipe)]
+    for key in values:
+        if key not in known:
+            near = get_close_matches(str(key), known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"it may have {', '.join(known)}"
+            raise ValueError(f"a recipe has no field {key!r}; {hint}")
+    return replace(base or Recipe(), **values)
