@@ -145,7 +145,7 @@ def pooled_moments(mean: Tensor, var: Tensor, members: Tensor, pixels: int) -> t
 
     Pools per-image moments ``(N, C)``; stable for a large mean, because no raw square is ever summed.
     """
-    inside, images = members[:, None], members.sum()
+    inside, images = members[:, None], members.sum().to(mean.dtype)  # an integer ratio would be float32
     share = images.clamp(min=1)
     pooled = torch.where(inside, mean, 0).sum(0) / share
     spread = torch.where(inside, var + (mean - pooled) ** 2, 0).sum(0) / share

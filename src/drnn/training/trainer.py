@@ -68,6 +68,7 @@ def train(recipe: Recipe, folder: Path, overwrite: bool = False, progress: bool 
     for epoch in range(recipe.epochs):
         metrics = session.run_epoch(epoch, progress)
         result = session.test()
+        require_finite(result.loss, f"the test loss after epoch {epoch + 1}")
         log_metrics(folder, {**metrics, "test_loss": result.loss, "test_error": 1 - result.acc1})
     assert result is not None
     save_weights(folder, model)
@@ -80,6 +81,16 @@ def train(recipe: Recipe, folder: Path, overwrite: bool = False, progress: bool 
     }
     write_json(folder / SUMMARY, summary)
     return summary
+
+
+def require_finite(value: float, what: str) -> None:
+    """Stop a run that has diverged.
+
+    Raises:
+        FloatingPointError: ``value`` is infinite or not a number.
+    """
+    if not math.isfinite(value):
+        raise FloatingPointError(f"{what} is {value}: training diverged; try a lower --lr")
 
 
 @dataclass
@@ -114,10 +125,7 @@ class Session:
         for index, rows in enumerate(bar):
             lr = learning_rate(self.recipe, epoch + (index + 0.5) / len(batches))
             tally.add(*self.step(rows.to(self.dataset.train_images.device), lr))
-            if not math.isfinite(tally.last_loss):
-                raise FloatingPointError(
-                    f"the loss became {tally.last_loss} in epoch {epoch + 1}, step {index + 1}; try a lower --lr"
-                )
+            require_finite(tally.last_loss, f"the loss of epoch {epoch + 1}, step {index + 1}")
             bar.set_postfix(tally.short(), refresh=False)
         seconds = time.perf_counter() - started
         return {"epoch": epoch + 1, "lr": lr, **tally.means(), "images_per_s": tally.images / seconds}

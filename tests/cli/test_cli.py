@@ -1,0 +1,114 @@
+"""The command line as a user meets it."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from drnn import __version__
+from drnn.cli.main import VERBS, main
+
+TINY = ["--epochs", "1", "--batch_size", "128", "--held_out", "1000", "--threads", "1", "--quiet"]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Two finished runs, made by the command itself."""
+    folder = tmp_path_factory.mktemp("cli")
+    for recipe in ("digits", "digits-static"):
+        assert main(["train", recipe, "--out", str(folder / recipe), *TINY]) == 0
+    return str(folder / "digits"), str(folder / "digits-static")
+
+
+def test_help_names_every_verb(capsys):
+    assert main(["--help"]) == 0
+    shown = capsys.readouterr().out
+    assert [verb for verb in VERBS if verb not in shown] == []
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.strip() == __version__
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_explains_itself(verb, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main([verb, "--help"])
+    assert stop.value.code == 0
+    assert len(capsys.readouterr().out) > 80
+
+
+def test_eval_repeats_the_runs_own_numbers(runs, capsys):
+    assert main(["eval", runs[0], "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    summary = json.loads(Path(runs[0], "summary.json").read_text())
+    assert result["acc1"] == summary["acc1"]
+    assert main(["eval", runs[0]]) == 0
+    assert "test accuracy" in capsys.readouterr().out
+
+
+def test_compare_prints_a_table_and_writes_its_numbers(runs, tmp_path, capsys):
+    file = tmp_path / "sub" / "compare.json"
+    assert main(["compare", *runs, "--rounds", "3", "--batch_sizes", "[1,8]", "--json", str(file)]) == 0
+    table = capsys.readouterr().out
+    result = json.loads(file.read_text())
+    assert [run["model"] for run in result["runs"]] == ["dr_resnet_digits", "resnet_digits"]
+    for size in ("1", "8"):
+        assert result["time"][size]["ratio"] > 0
+        assert f"batch {size}" in table
+    assert len({len(line) for line in table.splitlines()}) == 1
+    assert {"commit", "torch", "processor", "command", "date"} <= result["environment"].keys()
+
+
+def test_train_shows_the_resolved_recipe(capsys):
+    assert main(["train", "digits", "--lr", "0.3", "--print_recipe"]) == 0
+    recipe = yaml.safe_load(capsys.readouterr().out)
+    assert (recipe["lr"], recipe["model"]) == (0.3, "dr_resnet_digits")
+
+
+def test_lists(capsys):
+    assert main(["models", "*_digits"]) == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()[1:]] == [
+        "dr_resnet_digits",
+        "resnet_digits",
+    ]
+    assert main(["recipes"]) == 0
+    assert "cifar10-dr16" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["trian"], "did you mean 'train'"),
+        (["train"], "name a recipe first"),
+        (["train", "digts"], "did you mean digits"),
+        (["train", "digits", "--model", "dr_resnet_digts", "--print_recipe", "--lr", "-1"], "lr = -1"),
+        (["train", "digits", "--model", "dr_resnet_digts"], "did you mean dr_resnet_digits"),
+        (["train", "digits", "--dataset", "cifar"], "did you mean 'cifar10'"),
+        (["train", "digits", "--device", "tpu9"], "not usable here"),
+        (["train", "cifar10-dr16", "--data_root", "nowhere"], "no CIFAR-10 in nowhere"),
+        (["eval", "nowhere"], "nowhere has no recipe.yaml"),
+        (["models", "xyz*"], "no network matches"),
+    ],
+)
+def test_mistakes_get_one_line_and_leave_nothing(arguments, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unknown_option_is_refused(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["train", "digits", "--learning_rate", "1"])
+    assert stop.value.code == 2
+    assert "learning_rate" in capsys.readouterr().err
+
+
+def test_the_command_exits_with_2_on_a_mistake():
+    done = subprocess.run([sys.executable, "-m", "drnn.cli.main", "trian"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr == "drnn: there is no verb 'trian'; did you mean 'train'?\n"

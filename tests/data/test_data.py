@@ -1,0 +1,130 @@
+"""Data sets, their files and their augmentation."""
+
+import hashlib
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from drnn.data import Normalize, PadCropFlip, epoch_batches, hold_out, load_dataset
+from drnn.data.cifar10 import MEAN, STD, read_binary
+
+
+def slow_augment(images, padding, flip, generator):
+    """One image after the other."""
+    count, channels, height, width = images.shape
+    draws = torch.randint(2 * padding + 1, (2, count, 1), generator=generator)[:, :, 0].tolist()
+    flips = (torch.rand(count, 1, generator=generator)[:, 0] < 0.5).tolist() if flip else [False] * count
+    out = []
+    for i, image in enumerate(images):
+        framed = torch.zeros(channels, height + 2 * padding, width + 2 * padding, dtype=torch.uint8)
+        framed[:, padding : padding + height, padding : padding + width] = image
+        cut = framed[:, draws[0][i] : draws[0][i] + height, draws[1][i] : draws[1][i] + width]
+        out.append(cut.flip(2) if flips[i] else cut)
+    return torch.stack(out)
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    count=st.integers(1, 9),
+    channels=st.sampled_from([1, 3]),
+    padding=st.integers(0, 4),
+    flip=st.booleans(),
+    seed=st.integers(0, 99),
+)
+def test_augmentation_equals_the_slow_one(count, channels, padding, flip, seed):
+    images = torch.randint(
+        256, (count, channels, 6, 5), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed)
+    )
+    fast = PadCropFlip(padding, flip)(images, torch.Generator().manual_seed(seed))
+    assert torch.equal(fast, slow_augment(images, padding, flip, torch.Generator().manual_seed(seed)))
+
+
+def test_normalize():
+    images = torch.randint(256, (4, 3, 5, 5), dtype=torch.uint8)
+    expected = (images.double() / 255 - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
+    torch.testing.assert_close(Normalize(MEAN, STD)(images), expected.float(), rtol=1e-5, atol=1e-5)
+
+
+@given(st.integers(0, 50), st.integers(1, 20), st.booleans())
+def test_batches_visit_every_image_once(images, size, drop_last):
+    batches = list(epoch_batches(images, size, torch.Generator().manual_seed(0), drop_last))
+    seen = sorted(torch.cat(batches).tolist()) if batches else []
+    assert len(set(seen)) == len(seen) == (images - images % size if drop_last else images)
+    assert all(len(batch) == size for batch in batches[: None if drop_last else -1])
+
+
+def test_digits_are_split_once_and_in_proportion():
+    digits = load_dataset("digits")
+    assert (len(digits.train_images), len(digits.test_images)) == (1198, 599)
+    assert digits.image_size == (1, 8, 8)
+    assert int(digits.train_images.max()) == 255
+    assert torch.equal(load_dataset("digits").test_labels, digits.test_labels)
+    for label in range(10):
+        share = float((digits.test_labels == label).float().mean() / (digits.train_labels == label).float().mean())
+        assert share == pytest.approx(1, abs=0.05)
+
+
+def test_held_out_images_come_from_training():
+    digits = load_dataset("digits")
+    held = hold_out(digits, 200, seed=1)
+    both = torch.cat([held.train_images, held.test_images]).flatten(1)
+    assert sorted(map(tuple, both.tolist())) == sorted(map(tuple, digits.train_images.flatten(1).tolist()))
+    with pytest.raises(ValueError, match="1198 images to hold out received"):
+        hold_out(digits, 1198)
+
+
+def binary_folder(folder: Path):
+    """Two images a file, in the official record layout, with their checksums."""
+    checksums, images = {}, torch.randint(256, (4, 3, 32, 32), dtype=torch.uint8)
+    for name, part in (("data_batch_1.bin", images[:2]), ("test_batch.bin", images[2:])):
+        content = b"".join(bytes([3 + i]) + image.numpy().tobytes() for i, image in enumerate(part))
+        (folder / name).write_bytes(content)
+        checksums[name] = hashlib.sha256(content).hexdigest()
+    return checksums, images
+
+
+def test_binary_layout_is_read_as_written(tmp_path):
+    checksums, images = binary_folder(tmp_path)
+    train_images, train_labels, test_images, test_labels = read_binary(tmp_path, checksums)
+    assert torch.equal(torch.cat([train_images, test_images]), images)
+    assert train_labels.tolist() == test_labels.tolist() == [3, 4]
+
+
+def test_damaged_and_missing_files_are_named(tmp_path):
+    checksums, _ = binary_folder(tmp_path)
+    (tmp_path / "test_batch.bin").write_bytes((tmp_path / "test_batch.bin").read_bytes()[:-1])
+    with pytest.raises(ValueError, match=r"test_batch\.bin \(6145 bytes\) is not the official file"):
+        read_binary(tmp_path, checksums)
+    (tmp_path / "data_batch_1.bin").unlink()
+    with pytest.raises(FileNotFoundError, match=r"data_batch_1\.bin is missing"):
+        read_binary(tmp_path, checksums)
+
+
+def test_foreign_files_are_refused_before_anything_reads_them(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no CIFAR-10 in"):
+        load_dataset("cifar10", tmp_path)
+    binary_folder(tmp_path)
+    with pytest.raises(ValueError, match="is not the official file"):
+        load_dataset("cifar10", tmp_path)
+    other = tmp_path / "other"
+    (other / "cifar-10-batches-py").mkdir(parents=True)
+    (other / "cifar-10-batches-py" / "data_batch_1").write_bytes(b"cos\nsystem\n(S'false'\ntR.")
+    with pytest.raises(ValueError, match="incomplete or damaged"):
+        load_dataset("cifar10", other)
+    with pytest.raises(ValueError, match="did you mean 'cifar10'"):
+        load_dataset("cifar")
+
+
+def test_real_cifar10():
+    root = os.environ.get("DRNN_CIFAR10", "")
+    if not root:
+        pytest.skip("set DRNN_CIFAR10 to a folder with the official CIFAR-10 files")
+    data = load_dataset("cifar10", root)
+    assert torch.bincount(data.train_labels).tolist() == [5000] * 10
+    assert torch.bincount(data.test_labels).tolist() == [1000] * 10
+    mean = data.train_images.double().mean((0, 2, 3)) / 255
+    assert mean.tolist() == pytest.approx(MEAN, abs=1e-4)

@@ -1,0 +1,188 @@
+"""Recipes, schedules, training runs and what they leave on disk."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from drnn import list_models
+from drnn.training import RECIPES, Recipe, evaluate, find_recipe, train
+from drnn.training.checkpoint import load_run
+from drnn.training.recipe import recipe_from_dict
+from drnn.training.run_folder import write_atomically
+from drnn.training.schedule import cosine_lr, learning_rate, step_lr
+from drnn.training.trainer import Session, Tally, load_data
+
+TINY = replace(find_recipe("digits"), epochs=1, batch_size=128, held_out=1000, threads=1, warmup_epochs=0.5)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A finished run."""
+    folder = tmp_path_factory.mktemp("runs") / "tiny"
+    return folder, train(TINY, folder, progress=False)
+
+
+def test_every_named_recipe_is_a_known_network():
+    for name in RECIPES:
+        recipe = find_recipe(name)
+        assert recipe.name == name
+        assert recipe.model in list_models()
+    assert len([name for name in RECIPES if name.startswith("cifar10-")]) == 14
+
+
+def test_the_papers_recipe():
+    recipe = find_recipe("cifar10-dr74")
+    assert (recipe.epochs, recipe.batch_size, recipe.lr, recipe.weight_decay) == (350, 256, 0.1, 5e-4)
+    assert (recipe.milestones, recipe.padding, recipe.flip) == ((150, 250), 4, True)
+
+
+def test_digits_recipes_differ_only_in_the_network():
+    loops, static = find_recipe("digits").to_dict(), find_recipe("digits-static").to_dict()
+    differing = {key for key in loops if loops[key] != static[key]}
+    assert differing == {"name", "model", "gate_noise", "target_rate"}
+
+
+def test_step_schedule_equals_torchs():
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.SGD([parameter], lr=0.1)
+    theirs = torch.optim.lr_scheduler.MultiStepLR(optimizer, [3, 5])
+    for epoch in range(8):
+        assert step_lr(epoch, 0.1, (3, 5)) == pytest.approx(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        theirs.step()
+
+
+def test_cosine_schedule_has_its_limits():
+    assert cosine_lr(0, 0.1, 10, 0) == 0.1
+    recipe = replace(TINY, schedule="step", milestones=(1,), lr=0.2)
+    assert [round(learning_rate(recipe, e), 6) for e in (0, 1)] == [0.2, 0.02]
+
+
+def test_a_run_leaves_everything_it_was(run):
+    folder, summary = run
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "environment.json", "metrics.jsonl", "recipe.yaml", "summary.json", "weights.safetensors",
+    ]  # fmt: skip
+    assert recipe_from_dict(yaml.safe_load((folder / "recipe.yaml").read_text())) == TINY
+    (line,) = (folder / "metrics.jsonl").read_text().splitlines()
+    metrics = json.loads(line)
+    assert len(metrics["executed_rates"]) == 6
+    assert 1 - metrics["test_error"] == pytest.approx(summary["acc1"])
+    assert json.loads((folder / "summary.json").read_text()) == summary
+    assert json.loads((folder / "environment.json").read_text())["torch"] == torch.__version__
+
+
+def test_a_run_loads_as_it_was_saved(run):
+    folder, summary = run
+    model, recipe, dataset = load_run(folder)
+    from drnn.data import Normalize
+
+    result = evaluate(model, dataset.test_images, dataset.test_labels, Normalize(dataset.mean, dataset.std), 64)
+    assert recipe == TINY
+    assert result.acc1 == summary["acc1"]
+    assert result.summary()["macs_mean"] == summary["macs_mean"]
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_does_not(run, tmp_path):
+    same = train(TINY, tmp_path / "same", progress=False)
+    other = train(replace(TINY, seed=1), tmp_path / "other", progress=False)
+    bits = [(folder / "weights.safetensors").read_bytes() for folder in (run[0], tmp_path / "same", tmp_path / "other")]
+    assert bits[0] == bits[1] != bits[2]
+    assert same["loss"] == run[1]["loss"] != other["loss"]
+
+
+def test_a_step_lowers_the_loss():
+    dataset = load_data(TINY)
+    torch.manual_seed(0)
+    from drnn.training.run_folder import build_model
+
+    session = Session(TINY, build_model(TINY, dataset), dataset, torch.Generator().manual_seed(0))
+    session.model.train()
+    losses = [float(session.step(torch.arange(100), 0.02)[0]) for _ in range(15)]
+    assert losses[-1] < 0.7 * losses[0]
+
+
+def test_a_run_is_not_overwritten_unasked(run, tmp_path):
+    folder, _ = run
+    with pytest.raises(FileExistsError, match="already holds a run; add --overwrite"):
+        train(TINY, folder, progress=False)
+    note = tmp_path / "r" / "note.txt"
+    train(TINY, note.parent, progress=False)
+    note.write_text("mine")
+    train(TINY, note.parent, overwrite=True, progress=False)
+    assert note.read_text() == "mine"
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
+    with pytest.raises(FloatingPointError, match="try a lower --lr"):
+        train(replace(TINY, lr=1e30, epochs=3, warmup_epochs=0), tmp_path / "nan", progress=False)
+    assert (tmp_path / "nan" / "recipe.yaml").exists()
+    assert not (tmp_path / "nan" / "weights.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda f: (f / "weights.safetensors").write_bytes(b"\x80\x04 not a tensor"), "is damaged or no safetensors"),
+        (lambda f: (f / "weights.safetensors").unlink(), r"has no weights\.safetensors"),
+        (lambda f: (f / "recipe.yaml").write_text("[1, 2"), r"recipe\.yaml is damaged"),
+        (lambda f: (f / "recipe.yaml").write_text("model: dr_resnet_digit\n"), "did you mean dr_resnet_digits"),
+        (lambda f: (f / "recipe.yaml").write_text("model: resnet_digits\n"), "does not fit resnet_digits"),
+        (lambda f: (f / "recipe.yaml").write_text("modle: x\n"), "did you mean 'model'"),
+    ],
+)
+def test_damaged_runs_are_named(run, tmp_path, damage, message):
+    folder = tmp_path / "copy"
+    folder.mkdir()
+    for path in run[0].iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
+    damage(folder)
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        load_run(folder)
+
+
+@pytest.mark.parametrize(
+    "field", [{"epochs": 0}, {"lr": -1.0}, {"target_rate": 1.5}, {"momentum": 1.0}, {"name": "a/b"}]
+)
+def test_recipes_refuse_values_out_of_range(field):
+    (name,) = field
+    with pytest.raises(ValueError, match=f"recipe field {name} = "):
+        Recipe(**field)
+
+
+def test_recipe_files_build_on_named_recipes(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("base: digits\nepochs: 3\n")
+    assert find_recipe(str(file)) == replace(find_recipe("digits"), name="mine", epochs=3)
+    file.write_text("- 1\n")
+    with pytest.raises(ValueError, match="holds a list"):
+        find_recipe(str(file))
+    with pytest.raises(FileNotFoundError, match="no recipe file"):
+        find_recipe(str(tmp_path / "none.yaml"))
+    with pytest.raises(ValueError, match="did you mean digits"):
+        find_recipe("digit")
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path):
+    path = tmp_path / "kept"
+    path.write_text("old")
+
+    def fail(part: Path):
+        part.write_text("half")
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        write_atomically(path, fail)
+    assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("kept", "old")]
+
+
+def test_tally_of_nothing_arrived():
+    from drnn.core import GateRecord
+
+    tally, empty = Tally(), torch.zeros(2, 1)
+    tally.add(torch.tensor(1.0), torch.tensor([True, False]), GateRecord(empty.bool(), empty.bool(), empty, empty))
+    assert tally.means() == {"train_loss": 1.0, "train_error": 0.5, "mean_loops": 0.0, "executed_rates": [None]}
