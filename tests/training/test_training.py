@@ -43,7 +43,7 @@ def test_the_papers_recipe():
 def test_digits_recipes_differ_only_in_the_network():
     loops, static = find_recipe("digits").to_dict(), find_recipe("digits-static").to_dict()
     differing = {key for key in loops if loops[key] != static[key]}
-    assert differing == {"name", "model", "gate_noise", "target_rate"}
+    assert differing == {"name", "model", "target_rate"}
 
 
 def test_step_schedule_equals_torchs():

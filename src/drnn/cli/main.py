@@ -26,7 +26,7 @@ verbs:
 {verbs}
 
 first steps:
-  drnn train digits                            half a minute on a CPU, no download
+  drnn train digits                            about a minute on a CPU, no download
   drnn train digits-static                     its static counterpart
   drnn compare runs/digits runs/digits-static  what looping saves
 

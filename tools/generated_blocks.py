@@ -1,0 +1,73 @@
+"""Blocks of README and docs that are made from result files: ``python tools/generated_blocks.py --check | --write``.
+
+A block stands between ``<!-- begin generated: NAME -->`` and ``<!-- end generated: NAME -->``.
+"""
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from drnn import compare, tables
+
+ROOT = Path(__file__).parent.parent
+FILES = ("README.md", "docs/tables.md", "docs/costs.md")
+BLOCK = re.compile(r"(<!-- begin generated: (\w+) -->\n).*?(<!-- end generated: \2 -->)", re.DOTALL)
+
+
+def read(path: str, command: str) -> dict:
+    file = ROOT / path
+    if not file.is_file():
+        sys.exit(f"{path} is missing; make it with: {command}")
+    return json.loads(file.read_text(encoding="utf-8"))
+
+
+def source(path: str, environment: dict, seed: object) -> str:
+    keys = ("commit", "date", "processor", "cores", "threads", "python", "torch")
+    facts = ", ".join(f"{key} {environment[key]}" for key in keys)
+    return f"\nFrom `{path}`: `{environment['command']}`, seed {seed}, {facts}.\n"
+
+
+def digits() -> str:
+    path = "results/digits/compare.json"
+    result = read(path, "make demo")
+    return compare.markdown(result) + source(path, result["environment"], result["runs"][0]["seed"])
+
+
+def input_pipeline() -> str:
+    path = "benchmarks/results/input_pipeline.json"
+    result = read(path, "python benchmarks/input_pipeline.py --data_root DIR")
+    lines = ["| | images per second | ratio |", "| --- | --- | --- |"]
+    for part in (result["input"], result["step"]):
+        rates = [f"{side} {rate:,.0f}" for side, rate in zip(part["sides"], part["images_per_s"], strict=True)]
+        lines.append(
+            f"| batch {part['batch_size']}, {part['rounds']} pairs | {'; '.join(rates)} | {part['ratio']:.2f} |"
+        )
+    return "\n".join(lines) + "\n" + source(path, result["environment"], result["seed"])
+
+
+MAKERS: dict[str, Callable[[], str]] = {"digits": digits, "input_pipeline": input_pipeline, "tables": tables.markdown}
+
+
+def renewed(text: str) -> str:
+    return BLOCK.sub(lambda match: f"{match[1]}{MAKERS[match[2]]()}{match[3]}", text)
+
+
+def stale() -> list[str]:
+    return [name for name in FILES if renewed((ROOT / name).read_text("utf-8")) != (ROOT / name).read_text("utf-8")]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--write", action="store_true", help="rewrite the blocks instead of checking them")
+    if parser.parse_args().write:
+        for name in FILES:
+            (ROOT / name).write_text(renewed((ROOT / name).read_text("utf-8")), "utf-8")
+    elif names := stale():
+        sys.exit(f"out of date: {', '.join(names)}; run python tools/generated_blocks.py --write")
+
+
+if __name__ == "__main__":
+    main()
