@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from drnn.core import ILVBN2d, LoopGroups, OpenGate, RecursiveBlock
+from drnn.core import GateDecision, ILVBN2d, LoopGroups, OpenGate, RecursiveBlock
 from drnn.core.norms import DecisionBatchNorm2d, pooled_moments
 from drnn.models.blocks import BasicBlock
 
@@ -183,3 +183,33 @@ def test_wrong_numbers_of_loops_are_refused():
         RecursiveBlock(BasicBlock(4, 4), OpenGate(), 0)
     with pytest.raises(IndexError, match=r"loop 2 .* 0\.\.1"):
         ILVBN2d(4, 2)(images(1).float(), 2)
+
+
+class ScriptedGate(torch.nn.Module):
+    """Answers each call with the next of its margins, whatever it sees, as noise might."""
+
+    def __init__(self, margins):
+        super().__init__()
+        self.margins, self.calls = margins, 0
+
+    def forward(self, x):
+        margin = self.margins[self.calls].expand(len(x))
+        self.calls += 1
+        return GateDecision(margin, margin)
+
+
+@pytest.mark.parametrize("dense", [True, False])
+@pytest.mark.parametrize("training", [True, False])
+def test_to_leave_is_final_whatever_a_later_answer_says(dense, training):
+    margins = [torch.tensor(value, dtype=torch.float64, requires_grad=True) for value in (-1.0, 1.0, 1.0)]
+    block = make_block().train(training)
+    block.gate, x = ScriptedGate(margins), images(4)
+    block.set_dense(dense)
+    y, record = block.forward_with_gates(x)
+    assert torch.equal(y, x)
+    assert not record.executed.any()
+    assert record.arrived.sum(0).tolist() == [4, 0, 0]
+    if training:
+        (y.sum() + record.decision.sum()).backward()
+        assert margins[0].grad is not None
+        assert [margin.grad is None or margin.grad.item() == 0 for margin in margins[1:]] == [True, True]

@@ -65,11 +65,12 @@ def loop_executing(block: "RecursiveBlock", x: Tensor) -> Result:
     for loop in range(block.num_loops):
         answer = block.gate(x)
         steps.append(LoopStep(answer, rows))
-        going = answer.executes.nonzero()[:, 0]
-        if len(going) == 0:
+        executes = answer.executes
+        count = int(executes.sum())
+        if count == 0:
             break
-        if len(going) < len(x):
-            leaving = (~answer.executes).nonzero()[:, 0]
+        if count < len(x):
+            going, leaving = executes.nonzero()[:, 0], (~executes).nonzero()[:, 0]
             out = torch.empty_like(x) if out is None else out
             out.index_copy_(0, leaving if rows is None else rows[leaving], x.index_select(0, leaving))
             rows = going if rows is None else rows[going]

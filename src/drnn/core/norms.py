@@ -98,9 +98,10 @@ class DecisionBatchNorm2d(nn.BatchNorm2d):
 
     def forward(self, input: Tensor, loop: int = 0, groups: LoopGroups | None = None) -> Tensor:
         """Normalise ``input (N, C, H, W)``, each image with the statistics of its group."""
+        if groups is None or not self.training:
+            return super().forward(input)
         pixels = input.shape[2] * input.shape[3]
-        whole_batch = groups is None or (groups.everyone_executes and input.shape[0] * pixels > 1)
-        if not self.training or groups is None or whole_batch:
+        if groups.everyone_executes and input.shape[0] * pixels > 1:
             return super().forward(input)
         if input.shape[0] == 0:
             return torch.nn.functional.batch_norm(

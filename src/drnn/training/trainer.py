@@ -48,7 +48,7 @@ def train(recipe: Recipe, folder: Path, overwrite: bool = False, progress: bool 
         recipe: what to do.
         folder: where the run is kept.
         overwrite: replace a run that is already there.
-        progress: show a bar on standard error.
+        progress: show a bar on standard error, where that is a terminal.
 
     Raises:
         FileExistsError: a run is already there.
@@ -120,7 +120,9 @@ class Session:
         size, total = self.recipe.batch_size, len(self.dataset.train_images)
         tally, started = Tally(), time.perf_counter()
         batches = list(epoch_batches(total, size, self.generator, drop_last=True))
-        bar = tqdm(batches, desc=f"epoch {epoch + 1}/{self.recipe.epochs}", disable=not progress, leave=False)
+        bar = tqdm(
+            batches, desc=f"epoch {epoch + 1}/{self.recipe.epochs}", disable=None if progress else True, leave=False
+        )
         self.model.train()
         for index, rows in enumerate(bar):
             lr = learning_rate(self.recipe, epoch + (index + 0.5) / len(batches))
