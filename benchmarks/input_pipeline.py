@@ -11,8 +11,8 @@ from pathlib import Path
 from statistics import median
 
 import torch
-import torchvision
 from torchvision.transforms import v2
+from torchvision.transforms.functional import to_pil_image
 
 from drnn.data import Dataset, Normalize, PadCropFlip, load_dataset
 from drnn.training import find_recipe
@@ -62,7 +62,7 @@ def input_pipeline(data: Dataset, rounds: int) -> dict:
             return 10 * BATCH
 
         def __getitem__(self, index):
-            return self.transform(torchvision.transforms.functional.to_pil_image(data.train_images[index]))
+            return self.transform(to_pil_image(data.train_images[index]))
 
     loader = torch.utils.data.DataLoader(Pictures(), BATCH, shuffle=True)
 
