@@ -7,7 +7,7 @@ BIN := .venv/bin
 demo: .venv/installed
 	$(BIN)/drnn train digits --overwrite
 	$(BIN)/drnn train digits-static --overwrite
-	$(BIN)/drnn compare runs/digits runs/digits-static --json results/digits/compare.json
+	$(BIN)/drnn compare runs/digits runs/digits-static --json runs/compare.json
 
 test: .venv/installed-dev
 	$(BIN)/ruff check .
