@@ -213,3 +213,17 @@ def test_to_leave_is_final_whatever_a_later_answer_says(dense, training):
         (y.sum() + record.decision.sum()).backward()
         assert margins[0].grad is not None
         assert [margin.grad is None or margin.grad.item() == 0 for margin in margins[1:]] == [True, True]
+
+
+def test_a_gate_learns_nothing_from_answers_after_its_image_left():
+    """Dense training sees a later "execute" of an image that left; its gradient is that of training without it."""
+    found = []
+    for dense in (True, False):
+        margins = [torch.tensor(value, dtype=torch.float64, requires_grad=True) for value in (-1.0, 1.0, 1.0)]
+        block = make_block()
+        block.gate = ScriptedGate(margins)
+        block.set_dense(dense)
+        gradients_after(block, images(4))
+        assert margins[0].grad is not None
+        found.append(margins[0].grad)
+    torch.testing.assert_close(found[0], found[1])
