@@ -1,5 +1,6 @@
 """Every network by name: shapes, errors, golden outputs, foreign weights."""
 
+import copy
 import json
 from pathlib import Path
 
@@ -164,3 +165,13 @@ def test_rcnn_unrolls_three_times_after_the_first():
     layer.recurrent.register_forward_hook(lambda *_: calls.append(1))
     layer(ramp(1, (8, 4, 4)))
     assert len(calls) == 3
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_the_dense_form_is_one_graph_without_breaks(training):
+    torch.manual_seed(0)
+    model = set_dense(create_model("dr_resnet_digits")).train(training)
+    x = ramp(3, model.input_size)
+    torch._dynamo.reset()
+    traced = torch.compile(copy.deepcopy(model), backend="eager", fullgraph=True)
+    torch.testing.assert_close(traced(x), model(x))

@@ -8,7 +8,7 @@ from drnn.core.gates import OpenGate
 from drnn.core.loops import loop_always, loop_arrivals, loop_dense, loop_executing
 from drnn.core.record import GateRecord, LoopStep
 
-LoopForm = Callable[["RecursiveBlock", Tensor], tuple[Tensor, list[LoopStep]]]
+LoopForm = Callable[[nn.Module, nn.Module, int, Tensor], tuple[Tensor, list[LoopStep]]]
 
 
 class RecursiveBlock(nn.Module):
@@ -66,4 +66,5 @@ class RecursiveBlock(nn.Module):
         return y, GateRecord.join(columns + [never] * (self.num_loops - len(steps)), like=x)
 
     def _run(self, x: Tensor) -> tuple[Tensor, list[LoopStep]]:
-        return (self.training_form if self.training else self.evaluation_form)(self, x)
+        form = self.training_form if self.training else self.evaluation_form
+        return form(self.gate, self.body, self.num_loops, x)

@@ -1,41 +1,36 @@
 """Four ways to run the same loop. Each gives the output and one step per loop that was run."""
 
-from typing import TYPE_CHECKING
-
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from drnn.core.norms import LoopGroups
 from drnn.core.record import LoopStep
 
-if TYPE_CHECKING:
-    from drnn.core.block import RecursiveBlock
-
 Result = tuple[Tensor, list[LoopStep]]
 
 
-def loop_always(block: "RecursiveBlock", x: Tensor) -> Result:
+def loop_always(gate: nn.Module, body: nn.Module, num_loops: int, x: Tensor) -> Result:
     """Recursion without a decision: every image, every loop."""
     steps = []
-    for loop in range(block.num_loops):
-        steps.append(LoopStep(block.gate(x)))
-        x = block.body(x, loop, None)
+    for loop in range(num_loops):
+        steps.append(LoopStep(gate(x)))
+        x = body(x, loop, None)
     return x, steps
 
 
-def loop_dense(block: "RecursiveBlock", x: Tensor) -> Result:
+def loop_dense(gate: nn.Module, body: nn.Module, num_loops: int, x: Tensor) -> Result:
     """Compute every image in every loop and mask: no shape depends on the data."""
     looping, steps = x.new_ones(x.shape[0]), []
-    for loop in range(block.num_loops):
-        answer, arrives = block.gate(x), looping.detach() > 0
+    for loop in range(num_loops):
+        answer, arrives = gate(x), looping.detach() > 0
         steps.append(LoopStep(answer, arrived=arrives))
         looping = looping * (answer.decision * arrives)  # to leave is final
-        y = block.body(x, loop, LoopGroups(arrives, looping.detach() > 0))
+        y = body(x, loop, LoopGroups(arrives, looping.detach() > 0))
         x = _blend(looping, y, x)
     return x, steps
 
 
-def loop_arrivals(block: "RecursiveBlock", x: Tensor) -> Result:
+def loop_arrivals(gate: nn.Module, body: nn.Module, num_loops: int, x: Tensor) -> Result:
     """Training: compute only the images that arrive at a loop; those it turns away still teach the gate.
 
     A loop that nobody reaches runs on an empty batch, so that each of its parameters gets a gradient (zero).
@@ -43,13 +38,13 @@ def loop_arrivals(block: "RecursiveBlock", x: Tensor) -> Result:
     looping, rows = x.new_ones(x.shape[0]), torch.arange(x.shape[0], device=x.device)
     left: list[tuple[Tensor, Tensor]] = []
     steps = []
-    for loop in range(block.num_loops):
-        answer = block.gate(x)
+    for loop in range(num_loops):
+        answer = gate(x)
         steps.append(LoopStep(answer, rows))
         executes = answer.executes
         everyone = bool(executes.all())
         looping = looping * answer.decision
-        y = block.body(x, loop, LoopGroups(torch.ones_like(executes), executes, everyone))
+        y = body(x, loop, LoopGroups(torch.ones_like(executes), executes, everyone))
         x = _blend(looping, y, x)
         if not everyone:
             left.append((x[~executes], rows[~executes]))
@@ -57,13 +52,13 @@ def loop_arrivals(block: "RecursiveBlock", x: Tensor) -> Result:
     return _in_order([*left, (x, rows)]), steps
 
 
-def loop_executing(block: "RecursiveBlock", x: Tensor) -> Result:
+def loop_executing(gate: nn.Module, body: nn.Module, num_loops: int, x: Tensor) -> Result:
     """Evaluation: an image that leaves is never computed again, and the loop ends with the last of them."""
     out: Tensor | None = None
     rows: Tensor | None = None  # x is still the whole batch
     steps = []
-    for loop in range(block.num_loops):
-        answer = block.gate(x)
+    for loop in range(num_loops):
+        answer = gate(x)
         steps.append(LoopStep(answer, rows))
         executes = answer.executes
         count = int(executes.sum())
@@ -75,7 +70,7 @@ def loop_executing(block: "RecursiveBlock", x: Tensor) -> Result:
             out.index_copy_(0, leaving if rows is None else rows[leaving], x.index_select(0, leaving))
             rows = going if rows is None else rows[going]
             x = x.index_select(0, going)
-        x = block.body(x, loop, None)
+        x = body(x, loop, None)
     return (x if out is None or rows is None else out.index_copy_(0, rows, x)), steps
 
 

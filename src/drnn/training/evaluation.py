@@ -66,7 +66,12 @@ def executed_rates(record: GateRecord) -> list[float | None]:
 
 @torch.inference_mode()
 def evaluate(
-    model: Classifier, images: Tensor, labels: Tensor, prepare: Callable[[Tensor], Tensor], batch_size: int = 500
+    model: Classifier,
+    images: Tensor,
+    labels: Tensor,
+    prepare: Callable[[Tensor], Tensor],
+    batch_size: int = 500,
+    costs: Costs | None = None,
 ) -> Evaluation:
     """Run ``model`` in evaluation mode, which is undone afterwards, over uint8 images ``(N, C, H, W)``.
 
@@ -76,6 +81,7 @@ def evaluate(
         labels: int64 ``(N,)``.
         prepare: from uint8 to what the network takes, such as `drnn.data.Normalize`.
         batch_size: images at a time.
+        costs: of ``model`` for images of this size, where they are known; counted otherwise.
 
     Raises:
         ValueError: no images.
@@ -90,4 +96,5 @@ def evaluate(
         model.train(was_training)
     record = GateRecord(*(torch.cat(columns) for columns in zip(*(record for _, record in parts), strict=True)))
     size = (images.shape[1], images.shape[2], images.shape[3])
-    return Evaluation(torch.cat([logits for logits, _ in parts]), labels, record, count_costs(model, size))
+    costs = costs or count_costs(model, size)
+    return Evaluation(torch.cat([logits for logits, _ in parts]), labels, record, costs)

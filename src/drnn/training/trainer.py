@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from drnn.core import GateRecord, target_rate_loss
-from drnn.costs import count_params
+from drnn.costs import count_costs, count_params
 from drnn.data import Dataset, Normalize, PadCropFlip, epoch_batches, hold_out, load_dataset
 from drnn.models import Classifier
 from drnn.training.evaluation import Evaluation, evaluate
@@ -111,6 +111,7 @@ class Session:
             self.model.parameters(), lr=recipe.lr, momentum=recipe.momentum, nesterov=recipe.nesterov,
             weight_decay=recipe.weight_decay,
         )  # fmt: skip
+        self.costs = count_costs(self.model, self.dataset.image_size)
         self.augment = PadCropFlip(recipe.padding, recipe.flip)
         self.normalize = Normalize(self.dataset.mean, self.dataset.std)
         self.criterion = nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
@@ -149,7 +150,8 @@ class Session:
 
     def test(self) -> Evaluation:
         """Evaluate on the test part."""
-        return evaluate(self.model, self.dataset.test_images, self.dataset.test_labels, self.normalize)
+        data = self.dataset
+        return evaluate(self.model, data.test_images, data.test_labels, self.normalize, costs=self.costs)
 
 
 class Tally:
