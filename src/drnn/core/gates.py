@@ -1,7 +1,7 @@
 """The gate: a score per image, and a decision from the score. Index 1 of the two scores means *execute*."""
 
 import math
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -9,7 +9,8 @@ from torch import Tensor, nn
 START_PROBABILITY = 0.85
 
 
-class GateDecision(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class GateDecision:
     """A gate's answer for N images: the score of executing less that of leaving, as it is and as it decides, ``(N,)``.
 
     The softmax over two scores is the sigmoid of their difference, so the margin says all.
