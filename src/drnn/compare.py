@@ -43,7 +43,7 @@ def compare_runs(
         raise ValueError(f"batch sizes {batch_sizes} and rounds {rounds} received; give 1 or more of each")
     sides = [_Side(*load_run(folder, data_root)) for folder in (first, second)]
     names = {side.recipe.dataset for side in sides}
-    if len(names) > 1 or not torch.equal(sides[0].dataset.test_images, sides[1].dataset.test_images):
+    if not torch.equal(sides[0].dataset.test_images, sides[1].dataset.test_images):
         raise ValueError(f"the runs are on different test images ({', '.join(sorted(names))}); compare like with like")
     dataset = sides[0].dataset
     images = Normalize(dataset.mean, dataset.std)(dataset.test_images)

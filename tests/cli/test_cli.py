@@ -61,6 +61,14 @@ def test_compare_prints_a_table_and_writes_its_numbers(runs, tmp_path, capsys):
     assert {"commit", "torch", "processor", "command", "date"} <= result["environment"].keys()
 
 
+def test_compare_refuses_other_test_images(runs, tmp_path, capsys):
+    other = str(tmp_path / "other")
+    assert main(["train", "digits-static", "--out", other, *TINY, "--held_out", "999"]) == 0
+    capsys.readouterr()
+    assert main(["compare", runs[0], other]) == 2
+    assert "different test images (digits); compare like with like" in capsys.readouterr().err
+
+
 def test_train_shows_the_resolved_recipe(capsys):
     assert main(["train", "digits", "--lr", "0.3", "--print_recipe"]) == 0
     recipe = yaml.safe_load(capsys.readouterr().out)
