@@ -4,19 +4,20 @@ python benchmarks/input_pipeline.py [--data_root DIR] [--rounds 9]
 """
 
 import argparse
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from statistics import median
 
 import torch
 from torchvision.transforms import v2
 from torchvision.transforms.functional import to_pil_image
 
 from drnn.data import Dataset, Normalize, PadCropFlip, load_dataset
+from drnn.provenance import environment
+from drnn.storage import write_json
+from drnn.timing import time_pairs
 from drnn.training import find_recipe
-from drnn.training.run_folder import build_model, environment, write_json
+from drnn.training.run_folder import build_model
 from drnn.training.trainer import Session
 
 RESULT = Path(__file__).parent / "results" / "input_pipeline.json"
@@ -24,18 +25,10 @@ BATCH, SEED = 256, 0
 
 
 def paired(first: Callable[[], object], second: Callable[[], object], rounds: int, images: int) -> dict:
-    """Images per second of both, one right after the other in turn; medians, and the median of the pairs' ratio."""
-    pairs = []
-    for turn in range(-2, rounds):
-        rates = []
-        for work in (first, second):
-            started = time.perf_counter()
-            work()
-            rates.append(images / (time.perf_counter() - started))
-        if turn >= 0:  # the first two only warm up
-            pairs.append(rates)
-    medians = [median(pair[side] for pair in pairs) for side in (0, 1)]
-    return {"images_per_s": medians, "ratio": median(a / b for a, b in pairs), "rounds": rounds, "batch_size": BATCH}
+    """Images per second of both: medians, and the median of the pairs' ratio of rates."""
+    times = time_pairs(lambda _: first(), lambda _: second(), rounds, warmup=2)
+    rates = [images / seconds for seconds in times.medians_s]
+    return {"images_per_s": rates, "ratio": 1 / times.ratio, "rounds": rounds, "batch_size": BATCH}
 
 
 def input_pipeline(data: Dataset, rounds: int) -> dict:

@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
-from time import perf_counter
 
 import torch
 from torch import Tensor
@@ -11,9 +9,10 @@ from torch import Tensor
 from drnn.costs import count_params
 from drnn.data import Dataset, Normalize
 from drnn.models import Classifier
+from drnn.provenance import environment
+from drnn.timing import time_pairs
 from drnn.training import Recipe, evaluate
 from drnn.training.checkpoint import load_run
-from drnn.training.run_folder import environment
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,7 @@ def compare_runs(
         raise ValueError(f"the runs are on different test images ({', '.join(sorted(names))}); compare like with like")
     dataset = sides[0].dataset
     images = Normalize(dataset.mean, dataset.std)(dataset.test_images)
-    times = {str(size): time_pairs(sides[0].model, sides[1].model, images, size, rounds) for size in batch_sizes}
+    times = {str(size): time_models(sides[0].model, sides[1].model, images, size, rounds) for size in batch_sizes}
     return {
         "environment": environment(),
         "dataset": dataset.name,
@@ -66,31 +65,18 @@ def _describe(side: _Side) -> dict:
 
 
 @torch.inference_mode()
-def time_pairs(first: Classifier, second: Classifier, images: Tensor, batch_size: int, rounds: int) -> dict:
+def time_models(first: Classifier, second: Classifier, images: Tensor, batch_size: int, rounds: int) -> dict:
     """Time both networks on the same batch, one right after the other, ``rounds`` times, going through the images.
 
     Returns:
         Median milliseconds per image of each, and the median of the pairs' ratio first / second.
     """
     batches = images.split(batch_size)[: max(1, len(images) // batch_size)]
-    pairs = []
-    for turn in range(-3, rounds):
-        batch = batches[turn % len(batches)]
-        order = (first, second) if turn % 2 else (second, first)
-        taken = {id(model): _seconds(model, batch) / len(batch) * 1e3 for model in order}
-        if turn >= 0:  # the first three only warm up
-            pairs.append((taken[id(first)], taken[id(second)]))
-    return {
-        "rounds": rounds,
-        "latency_ms": [median(pair[side] for pair in pairs) for side in (0, 1)],
-        "ratio": median(pair[0] / pair[1] for pair in pairs),
-    }
-
-
-def _seconds(model: Classifier, batch: Tensor) -> float:
-    started = perf_counter()
-    model(batch)
-    return perf_counter() - started
+    times = time_pairs(
+        lambda turn: first(batches[turn % len(batches)]), lambda turn: second(batches[turn % len(batches)]), rounds
+    )
+    per_image = 1e3 / len(batches[0])
+    return {"rounds": rounds, "latency_ms": [s * per_image for s in times.medians_s], "ratio": times.ratio}
 
 
 def markdown(result: dict) -> str:

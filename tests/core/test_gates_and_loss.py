@@ -52,6 +52,21 @@ def test_noise_is_where_its_class_says(kind, noisy):
         assert rate == (pytest.approx(0.85, abs=0.01) if expected else 1.0)
 
 
+def test_a_threshold_moves_decisions_in_evaluation_only():
+    gate, x = Gate(LinearScorer(8), Deterministic()), torch.randn(64, 8, 2, 2)
+    torch.nn.init.normal_(gate.scorer.fc.weight)
+    margin = gate(x).margin
+    gate.threshold.fill_(0.5)
+    assert torch.equal(gate(x).executes, margin > 0)
+    gate.eval()
+    assert torch.equal(gate(x).executes, margin > 0.5)
+    assert torch.equal(gate(x).margin, margin)
+    for threshold, executes in ((torch.inf, False), (-torch.inf, True)):
+        gate.threshold.fill_(threshold)
+        assert gate(x).executes.eq(executes).all()
+    assert "threshold" not in gate.state_dict()
+
+
 def record_of(executed, arrived=None):
     executed = torch.tensor(executed, dtype=torch.bool)
     arrived = torch.ones_like(executed) if arrived is None else torch.tensor(arrived, dtype=torch.bool)

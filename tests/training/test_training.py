@@ -9,10 +9,10 @@ import torch
 import yaml
 
 from drnn import list_models
+from drnn.storage import write_atomically
 from drnn.training import RECIPES, Recipe, evaluate, find_recipe, train
 from drnn.training.checkpoint import load_run
 from drnn.training.recipe import recipe_from_dict
-from drnn.training.run_folder import write_atomically
 from drnn.training.schedule import cosine_lr, learning_rate, step_lr
 from drnn.training.trainer import Session, Tally, load_data
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from jsonargparse import ArgumentParser
 
 from drnn.compare import compare_runs, markdown
-from drnn.training.run_folder import write_json
+from drnn.storage import write_json
 
 
 def run(argv: list[str]) -> None:

@@ -100,15 +100,24 @@ class TrainingNoise(AlwaysNoisy):
 
 
 class Gate(nn.Module):
-    """A scorer and a way to decide. ``(N, C, H, W) -> GateDecision`` of ``(N,)``."""
+    """A scorer and a way to decide. ``(N, C, H, W) -> GateDecision`` of ``(N,)``.
+
+    Attributes:
+        threshold: ``()``, in the margin's units (the logit of the probability): in evaluation an image executes where
+            its margin lies above it. 0, where training decides; a budget moves it. It is not part of the weights.
+    """
+
+    threshold: Tensor
 
     def __init__(self, scorer: nn.Module, decide: nn.Module):
         super().__init__()
         self.scorer, self.decide = scorer, decide
+        self.register_buffer("threshold", torch.zeros(()), persistent=False)
 
     def forward(self, x: Tensor) -> GateDecision:
         """Ask whether each image of x ``(N, C, H, W)`` goes on."""
-        return self.decide(self.scorer(x))
+        answer = self.decide(self.scorer(x))
+        return answer if self.training else GateDecision(answer.margin, answer.deciding_margin - self.threshold)
 
 
 class OpenGate(nn.Module):

@@ -1,82 +1,21 @@
 """A run on disk: its recipe, surroundings, metrics, weights and summary."""
 
-import contextlib
 import json
-import os
-import platform
-import subprocess
-import sys
-from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 
-import torch
 import yaml
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from drnn.data import Dataset
 from drnn.models import Classifier, create_model
+from drnn.provenance import environment
+from drnn.storage import write_atomically, write_json, write_text
 from drnn.training.recipe import Recipe, recipe_from_dict
 
 RECIPE, ENVIRONMENT, METRICS = "recipe.yaml", "environment.json", "metrics.jsonl"
 WEIGHTS, SUMMARY = "weights.safetensors", "summary.json"
 FILES = (RECIPE, ENVIRONMENT, METRICS, WEIGHTS, SUMMARY)
-
-
-def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Call ``write`` with a neighbouring name, flush it to disk, then put it in place: all of the file or none."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.part")
-    try:
-        write(temporary)
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def write_json(path: Path, value: object) -> None:
-    """Write JSON atomically."""
-    text = json.dumps(value, indent=1, allow_nan=False) + "\n"
-    write_atomically(path, lambda part: part.write_text(text, encoding="utf-8"))
-
-
-def environment() -> dict:
-    """What a number depends on besides the recipe: code, versions, hardware, date."""
-    return {
-        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": _commit(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "system": f"{platform.system()} {platform.machine()}",
-        "processor": _processor(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-    }
-
-
-def _commit() -> str | None:
-    here = Path(__file__).parent
-    try:
-        run = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
-            cwd=here, capture_output=True, text=True, check=True,
-        )  # fmt: skip
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return run.stdout.strip()
-
-
-def _processor() -> str:
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor()
 
 
 def start_run(folder: Path, recipe: Recipe, overwrite: bool) -> None:
@@ -91,8 +30,7 @@ def start_run(folder: Path, recipe: Recipe, overwrite: bool) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name in present:
         (folder / name).unlink()
-    text = yaml.safe_dump(recipe.to_dict(), sort_keys=False)
-    write_atomically(folder / RECIPE, lambda part: part.write_text(text, encoding="utf-8"))
+    write_text(folder / RECIPE, yaml.safe_dump(recipe.to_dict(), sort_keys=False))
     write_json(folder / ENVIRONMENT, environment())
 
 

@@ -13,9 +13,11 @@ from drnn.core import GateRecord, target_rate_loss
 from drnn.costs import count_costs, count_params
 from drnn.data import Dataset, Normalize, PadCropFlip, epoch_batches, hold_out, load_dataset
 from drnn.models import Classifier
+from drnn.provenance import environment
+from drnn.storage import write_json
 from drnn.training.evaluation import Evaluation, evaluate
 from drnn.training.recipe import Recipe
-from drnn.training.run_folder import SUMMARY, build_model, environment, log_metrics, save_weights, start_run, write_json
+from drnn.training.run_folder import SUMMARY, build_model, log_metrics, save_weights, start_run
 from drnn.training.schedule import learning_rate
 
 

@@ -1,0 +1,78 @@
+"""Two pieces of work timed against each other, in pairs, in one run: the ratio survives a noisy machine."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from statistics import median, quantiles
+from time import perf_counter
+
+import torch
+
+
+@dataclass(frozen=True)
+class PairedTimes:
+    """Seconds of both sides, one entry a pair.
+
+    Attributes:
+        first_s: seconds of the first side.
+        second_s: seconds of the second side, measured right before or after.
+    """
+
+    first_s: tuple[float, ...]
+    second_s: tuple[float, ...]
+
+    @property
+    def medians_s(self) -> tuple[float, float]:
+        """Median seconds of each side."""
+        return median(self.first_s), median(self.second_s)
+
+    @property
+    def p95_s(self) -> tuple[float, float]:
+        """95th percentile of the seconds of each side; the largest where there are fewer than two."""
+        return _p95(self.first_s), _p95(self.second_s)
+
+    @property
+    def ratio(self) -> float:
+        """Median over the pairs of first / second."""
+        return median(a / b for a, b in zip(self.first_s, self.second_s, strict=True))
+
+
+def _p95(seconds: tuple[float, ...]) -> float:
+    return quantiles(seconds, n=20, method="inclusive")[-1] if len(seconds) > 1 else max(seconds)
+
+
+def time_pairs(
+    first: Callable[[int], object], second: Callable[[int], object], rounds: int, warmup: int = 3
+) -> PairedTimes:
+    """Time both sides one right after the other, ``rounds`` times; who goes first alternates.
+
+    Args:
+        first: called with the number of the pair, which is below 0 while warming up.
+        second: likewise.
+        rounds: pairs that are kept.
+        warmup: pairs before them that are not.
+
+    Raises:
+        ValueError: no rounds.
+    """
+    if rounds < 1:
+        raise ValueError(f"rounds {rounds} received; time 1 pair or more")
+    kept: list[tuple[float, float]] = []
+    for turn in range(-warmup, rounds):
+        if turn % 2:
+            a, b = seconds(first, turn), seconds(second, turn)
+        else:
+            b, a = seconds(second, turn), seconds(first, turn)
+        if turn >= 0:
+            kept.append((a, b))
+    return PairedTimes(tuple(a for a, _ in kept), tuple(b for _, b in kept))
+
+
+def seconds(work: Callable[[int], object], turn: int = 0) -> float:
+    """Wall-clock seconds of one call, a GPU's work included."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    started = perf_counter()
+    work(turn)
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return perf_counter() - started

@@ -1,0 +1,33 @@
+"""Pairs are measured in turn and summed up by medians."""
+
+import time
+
+import pytest
+
+from drnn.timing import PairedTimes, time_pairs
+
+
+def test_pairs_alternate_and_leave_the_warm_up_out():
+    order = []
+    times = time_pairs(lambda turn: order.append(("a", turn)), lambda turn: order.append(("b", turn)), 2, warmup=1)
+    assert order == [("a", -1), ("b", -1), ("b", 0), ("a", 0), ("a", 1), ("b", 1)]
+    assert len(times.first_s) == len(times.second_s) == 2
+
+
+def test_the_slower_side_is_told_apart():
+    times = time_pairs(lambda _: time.sleep(0.02), lambda _: None, 3, warmup=0)
+    assert times.ratio > 2
+    assert times.medians_s[0] >= 0.02
+
+
+def test_sums_in_closed_form():
+    times = PairedTimes((1.0, 2.0, 9.0), (2.0, 2.0, 3.0))
+    assert times.medians_s == (2.0, 2.0)
+    assert times.ratio == 1.0
+    assert times.p95_s == pytest.approx((8.3, 2.9))
+    assert PairedTimes((1.0,), (2.0,)).p95_s == (1.0, 2.0)
+
+
+def test_no_rounds_are_refused():
+    with pytest.raises(ValueError, match="rounds 0 received"):
+        time_pairs(lambda _: None, lambda _: None, 0)
