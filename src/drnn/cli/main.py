@@ -1,11 +1,13 @@
 """Entry of the command ``drnn``: finds the verb, and turns errors a user can mend into one line."""
 
+import logging
 import sys
 from difflib import get_close_matches
 from importlib import import_module
 
 VERBS = {
     "train": "train a network by a recipe, evaluate it, and keep the run in a folder",
+    "runs": "list runs with their best error",
     "eval": "evaluate a run again",
     "compare": "put two runs side by side: accuracy, parameters, multiply-adds, measured milliseconds",
     "models": "list the networks, with their costs",
@@ -34,7 +36,7 @@ drnn VERB --help explains a verb; drnn --version prints the version."""
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one verb; returns the exit code: 0, or 2 for what the user can mend, 130 when interrupted."""
+    """Run one verb; returns the exit code: 0; 2 for what the user can mend; 143 or 130 when a signal ended it."""
     arguments = sys.argv[1:] if argv is None else argv
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(usage())
@@ -50,14 +52,16 @@ def main(argv: list[str] | None = None) -> int:
         hint = f"did you mean {near[0]!r}?" if near else f"choose one of {', '.join(VERBS)}."
         print(f"drnn: there is no verb {verb!r}; {hint}", file=sys.stderr)
         return 2
+    logging.basicConfig(format="drnn: %(message)s", level=logging.WARNING)
+    logging.getLogger("drnn").setLevel(logging.INFO)
     try:
         import_module(f"drnn.cli.{verb}").run(rest)
     except MENDABLE as error:
         print(f"drnn {verb}: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print(f"drnn {verb}: interrupted", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as error:
+        print(f"drnn {verb}: {error or 'interrupted'}", file=sys.stderr)
+        return getattr(error, "exit_code", 130)
     return 0
 
 

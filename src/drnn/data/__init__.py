@@ -4,13 +4,27 @@ from collections.abc import Callable
 from difflib import get_close_matches
 from pathlib import Path
 
-from drnn.data.augment import Normalize, PadCropFlip
-from drnn.data.batches import epoch_batches
+from drnn.data.augment import Cutout, Normalize, PadCropFlip
+from drnn.data.batches import ALONE, EpochPlan, Share
 from drnn.data.cifar10 import load_cifar10
 from drnn.data.dataset import Dataset, hold_out
 from drnn.data.digits import load_digits
+from drnn.data.source import Augmentation, Source
 
-__all__ = ["DATASETS", "Dataset", "Normalize", "PadCropFlip", "epoch_batches", "hold_out", "load_dataset"]
+__all__ = [
+    "ALONE",
+    "DATASETS",
+    "Augmentation",
+    "Cutout",
+    "Dataset",
+    "EpochPlan",
+    "Normalize",
+    "PadCropFlip",
+    "Share",
+    "Source",
+    "hold_out",
+    "load_dataset",
+]
 
 DATASETS: dict[str, Callable[[Path, bool], Dataset]] = {
     "digits": lambda root, download: load_digits(),

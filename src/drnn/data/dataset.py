@@ -1,9 +1,14 @@
 """A data set that fits in memory: uint8 images and labels, training and test."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+
+from drnn.data.augment import Cutout, PadCropFlip
+from drnn.data.batches import ALONE, EpochPlan, Share, part_of
+from drnn.data.source import Augmentation
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,35 @@ class Dataset:
         """``(C, H, W)``."""
         channels, height, width = self.train_images.shape[1:]
         return channels, height, width
+
+    @property
+    def num_train(self) -> int:
+        """Training images."""
+        return len(self.train_images)
+
+    @property
+    def num_test(self) -> int:
+        """Test images."""
+        return len(self.test_images)
+
+    def train_batches(
+        self, plan: EpochPlan, augmentation: Augmentation, share: Share = ALONE
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """See `drnn.data.Source`; a whole batch at a time, on the device the images are on."""
+        steps: list[PadCropFlip | Cutout] = [PadCropFlip(augmentation.padding, augmentation.flip)]
+        if augmentation.cutout:
+            steps.append(Cutout(augmentation.cutout, tuple(round(255 * mean) for mean in self.mean)))
+        for number, rows in plan.batches(self.num_train):
+            rows, generator = rows.to(self.train_images.device), plan.generator(number)
+            images = self.train_images[rows]
+            for step in steps:
+                images = step(images, generator)
+            yield part_of(images, share), part_of(self.train_labels[rows], share)
+
+    def test_batches(self, batch_size: int, share: Share = ALONE) -> Iterator[tuple[Tensor, Tensor]]:
+        """See `drnn.data.Source`."""
+        rows = slice(share.rank, None, share.processes)
+        yield from zip(self.test_images[rows].split(batch_size), self.test_labels[rows].split(batch_size), strict=True)
 
     def to(self, device: torch.device | str) -> "Dataset":
         """The same on another device."""
