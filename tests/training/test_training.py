@@ -32,13 +32,28 @@ def test_every_named_recipe_is_a_known_network():
         recipe = find_recipe(name)
         assert recipe.name == name
         assert recipe.model in list_models()
-    assert len([name for name in RECIPES if name.startswith("cifar10-")]) == 14
+    assert len([name for name in RECIPES if name.startswith("cifar10-")]) == 2 * 14
+    trained = {find_recipe(name).model for name in RECIPES}
+    assert trained == set(list_models())  # every row of Tables 1-3
 
 
 def test_the_papers_recipe():
     recipe = find_recipe("cifar10-dr74")
     assert (recipe.epochs, recipe.batch_size, recipe.lr, recipe.weight_decay) == (350, 256, 0.1, 5e-4)
     assert (recipe.milestones, recipe.padding, recipe.flip) == ((150, 250), 4, True)
+
+
+def test_the_papers_imagenet_recipes():
+    recipe, mobile, star = (find_recipe(f"imagenet-{key}") for key in ("dr53", "dr-mobilenetv2", "r53-star"))
+    assert (recipe.epochs, recipe.lr, recipe.weight_decay, recipe.milestones) == (100, 0.1, 1e-4, (30, 60, 90))
+    assert (mobile.epochs, mobile.lr, mobile.milestones) == (400, 0.01, (200, 300))
+    assert (star.epochs, star.lr, star.weight_decay, star.milestones) == (180, 0.01, 5e-4, (100, 130, 160))
+
+
+def test_modern_recipes_are_the_same_for_static_and_recursive_networks():
+    recipes = [find_recipe(f"cifar10-{key}-modern").to_dict() for key in ("dr74", "resnet110")]
+    assert {key for key in recipes[0] if recipes[0][key] != recipes[1][key]} == {"name", "model"}
+    assert all(recipes[0][key] for key in ("nesterov", "label_smoothing", "cutout", "ema_decay"))
 
 
 def test_digits_recipes_differ_only_in_the_network():

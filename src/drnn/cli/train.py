@@ -5,7 +5,7 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser
 
-from drnn.training import RECIPES, find_recipe, train
+from drnn.training import find_recipe, train
 from drnn.training.recipe import Recipe, recipe_from_dict
 
 
@@ -13,7 +13,7 @@ def parser(recipe: Recipe) -> ArgumentParser:
     """All fields of a recipe as options, with those of ``recipe`` for defaults."""
     made = ArgumentParser(
         prog="drnn train RECIPE",
-        description=f"Train by a recipe: {', '.join(RECIPES)}; or a YAML file of the fields below, "
+        description="Train by a recipe (drnn recipes lists them), or by a YAML file of the fields below, "
         "which may start from a named recipe with a line 'base: NAME'. The run is kept in a folder: "
         "recipe.yaml, environment.json, metrics.jsonl, checkpoints, weights.safetensors, summary.json. "
         "The same command again goes on where a run stopped. Under torchrun, processes share each batch.",
@@ -34,7 +34,7 @@ def run(argv: list[str]) -> None:
     """Train."""
     named = argv[:1] if argv and not argv[0].startswith("-") else []
     if not named and not {"-h", "--help"} & set(argv):
-        raise ValueError(f"name a recipe first: one of {', '.join(RECIPES)}, or a YAML file")
+        raise ValueError("name a recipe first: digits, another of drnn recipes, or a YAML file")
     recipe = find_recipe(named[0]) if named else Recipe()
     options = parser(recipe).parse_args(argv[len(named) :]).as_dict()
     names = ("out", "overwrite", "resume", "checkpoint_minutes", "tensorboard", "quiet", "print_recipe")

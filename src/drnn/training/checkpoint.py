@@ -3,14 +3,16 @@
 from dataclasses import replace
 from pathlib import Path
 
-from drnn.data import Dataset
+from drnn.data import Dataset, StreamedDataset
 from drnn.models import Classifier
 from drnn.training.recipe import Recipe
 from drnn.training.run_folder import AVERAGE, WEIGHTS, build_model, load_weights, read_recipe
 from drnn.training.trainer import load_data
 
 
-def load_run(folder: Path, data_root: str | None = None, average: bool = False) -> tuple[Classifier, Recipe, Dataset]:
+def load_run(
+    folder: Path, data_root: str | None = None, average: bool = False
+) -> tuple[Classifier, Recipe, Dataset | StreamedDataset]:
     """The network of a finished run in evaluation mode, its recipe, and its data set.
 
     Args:

@@ -43,6 +43,8 @@ class Recipe:
         target_rate: share of arriving images that should execute a loop; null keeps the network's own.
         gate_noise: "none", "training" or "always"; null keeps the network's own.
         norm: inside recursive blocks, "shared", "lvbn" or "ilvbn"; null keeps the network's own.
+        gate: of recursive blocks, "hidden", "linear", or "open" for every loop without a decision; null keeps the
+            network's own.
         sync_norms: statistics of ordinary norms over all processes, on GPUs; not inside gated blocks.
         seed: of everything random in the run.
         threads: CPU threads; 0 leaves torch's choice.
@@ -83,6 +85,7 @@ class Recipe:
     target_rate: float | None = None
     gate_noise: Literal["none", "training", "always"] | None = None
     norm: Literal["shared", "lvbn", "ilvbn"] | None = None
+    gate: Literal["hidden", "linear", "open"] | None = None
     sync_norms: bool = False
     seed: int = 0
     threads: int = 0

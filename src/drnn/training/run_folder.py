@@ -99,7 +99,9 @@ def save_weights(path: Path, model: nn.Module) -> None:
 def build_model(recipe: Recipe, source: Source) -> Classifier:
     """The recipe's network for the data set's classes and image size, freshly initialised."""
     chosen = {"target_rate": recipe.target_rate, "gate_noise": recipe.gate_noise, "norm": recipe.norm}
-    options = {field: value for field, value in chosen.items() if value is not None}
+    options = {field: value for field, value in {**chosen, "gate": recipe.gate}.items() if value is not None}
+    if recipe.gate == "open":
+        options |= {"gate": None, "target_rate": None}
     return create_model(recipe.model, num_classes=len(source.classes), input_size=source.image_size, **options)
 
 

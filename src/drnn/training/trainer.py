@@ -7,7 +7,9 @@ from pathlib import Path
 import torch
 
 from drnn.costs import count_params
-from drnn.data import Dataset, hold_out, load_dataset
+from drnn.data import Dataset, StreamedDataset, hold_out, limit, load_dataset, load_streamed
+from drnn.data.records import RECORDS
+from drnn.models import model_spec
 from drnn.provenance import environment
 from drnn.storage import write_json
 from drnn.training.distributed import Workers, restarted, workers_of
@@ -20,10 +22,16 @@ from drnn.training.state import save_state
 from drnn.training.tally import require_finite
 
 
-def load_data(recipe: Recipe) -> Dataset:
+def load_data(recipe: Recipe) -> Dataset | StreamedDataset:
     """The recipe's data set; its test part is held-out training images where the recipe says so."""
-    dataset = load_dataset(recipe.dataset, recipe.data_root, recipe.download)
-    return hold_out(dataset, recipe.held_out) if recipe.held_out else dataset
+    if recipe.dataset in RECORDS:
+        side = recipe.image_size or model_spec(recipe.model).input_size[1]
+        dataset: Dataset | StreamedDataset = load_streamed(recipe.dataset, recipe.data_root, side, recipe.workers)
+    else:
+        dataset = load_dataset(recipe.dataset, recipe.data_root, recipe.download)
+    if recipe.held_out:
+        dataset = hold_out(dataset, recipe.held_out)
+    return limit(dataset, recipe.train_images) if recipe.train_images else dataset
 
 
 def train(
