@@ -10,6 +10,7 @@ from drnn.core import GateRecord
 from drnn.data import Normalize
 from drnn.models import create_model
 from drnn.training import find_recipe
+from drnn.training.capture import rehearse
 from drnn.training.distributed import Workers
 from drnn.training.optimizer import WeightAverage, make_optimizer, set_lr
 from drnn.training.run_folder import build_model
@@ -72,6 +73,25 @@ def test_accumulating_gives_the_gradient_of_the_whole_batch():
     assert results[0].images == results[1].images == 32
     torch.testing.assert_close(results[1].loss, results[0].loss)
     assert results[1].wrong == results[0].wrong
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_rehearsal_leaves_no_trace(begun):
+    """What a graph's recording warms up with is undone, momentum of a resumed run included."""
+    images, labels = batch()
+    states = []
+    for rehearsed in (False, True):
+        step = make_step(TINY)
+        step.model.train()
+        if begun:
+            step(images, labels, 1.0)
+        if rehearsed:
+            rehearse(step, images.flip(0), labels, 1.0)
+        for _ in range(2):
+            step(images, labels, 1.0)
+        moments = [state["momentum_buffer"] for state in step.optimizer.state.values()]
+        states.append([*step.model.state_dict().values(), *moments])
+    assert all(torch.equal(plain, rehearsed) for plain, rehearsed in zip(*states, strict=True))
 
 
 def test_clipping_bounds_the_gradient():

@@ -1,6 +1,7 @@
 """Augmentation of whole batches where the images already are; all randomness comes from a given generator."""
 
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -84,6 +85,12 @@ class Normalize:
 
     def __call__(self, images: Tensor) -> Tensor:
         """Normalise a batch."""
-        mean = torch.tensor(self.mean, device=images.device)[:, None, None]
-        scale = 1 / (255 * torch.tensor(self.std, device=images.device)[:, None, None])
-        return (images.float() - 255 * mean) * scale
+        centre, scale = _constants(self.mean, self.std, images.device)
+        return (images.float() - centre) * scale
+
+
+@cache
+def _constants(mean: tuple[float, ...], std: tuple[float, ...], device: torch.device) -> tuple[Tensor, Tensor]:
+    """On the device once: a step that is recorded as a graph may not copy from the host."""
+    centre, spread = (torch.tensor(values, device=device)[:, None, None] for values in (mean, std))
+    return 255 * centre, 1 / (255 * spread)

@@ -10,6 +10,29 @@ from drnn.training.step import Step, StepResult
 WARMUP_STEPS = 3
 
 
+def rehearse(step: Step, images: Tensor, labels: Tensor, rate_weight: Tensor | float) -> None:
+    """Make updates and undo them: weights, statistics and momentum are put back in place, bit for bit.
+
+    Whatever is made at a first call is then there, such as the optimiser's momentum; where it was not there before it
+    is zero, from which the first update gives the same.
+    """
+    kept = {name: value.clone() for name, value in step.model.state_dict().items()}
+    moments = {
+        parameter: {key: value.clone() for key, value in state.items() if isinstance(value, Tensor)}
+        for parameter, state in step.optimizer.state.items()
+    }
+    for _ in range(WARMUP_STEPS):
+        step(images, labels, rate_weight)
+    with torch.no_grad():
+        for name, value in step.model.state_dict().items():
+            value.copy_(kept[name])
+        for parameter, state in step.optimizer.state.items():
+            for key, value in state.items():
+                if isinstance(value, Tensor):
+                    before = moments.get(parameter, {}).get(key)
+                    value.zero_() if before is None else value.copy_(before)
+
+
 def can_capture(model: Classifier) -> bool:
     """On a GPU, unless the host decides in mid-step, as stochastic depth does."""
     on_gpu = next(model.parameters()).is_cuda
@@ -18,8 +41,6 @@ def can_capture(model: Classifier) -> bool:
 
 class CapturedStep:
     """A `Step` recorded once and replayed, for batches of one shape; its network has to be in the dense form.
-
-    Recording warms up with real updates, which are undone: weights, statistics and momentum are put back in place.
 
     Args:
         step: what to record.
@@ -30,29 +51,15 @@ class CapturedStep:
     def __init__(self, step: Step, images: Tensor, labels: Tensor):
         self.images, self.labels = images.clone(), labels.clone()
         self.rate_weight = torch.zeros((), device=images.device)
-        kept = {name: value.clone() for name, value in step.model.state_dict().items()}
         side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
-            for _ in range(WARMUP_STEPS):
-                step(self.images, self.labels, self.rate_weight)
+            rehearse(step, self.images, self.labels, self.rate_weight)
         torch.cuda.current_stream().wait_stream(side)
-        self._put_back(step, kept)
         self.graph = torch.cuda.CUDAGraph()
         step.optimizer.zero_grad(set_to_none=True)
         with torch.cuda.graph(self.graph):
             self.result = step(self.images, self.labels, self.rate_weight)
-
-    @staticmethod
-    def _put_back(step: Step, kept: dict[str, Tensor]) -> None:
-        """As before the warm-up; a momentum of zero is what the first update starts from."""
-        with torch.no_grad():
-            for name, value in step.model.state_dict().items():
-                value.copy_(kept[name])
-            for state in step.optimizer.state.values():
-                for value in state.values():
-                    if isinstance(value, Tensor):
-                        value.zero_()
 
     def __call__(self, images: Tensor, labels: Tensor, rate_weight: Tensor | float) -> StepResult:
         """One update; the result is overwritten by the next."""

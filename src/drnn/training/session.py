@@ -97,7 +97,7 @@ class Session:
                 lr = self.update(images.to(self.workers.device), labels.to(self.workers.device))
                 self.batch += 1
                 if self.workers.device.type == "cpu" or self.batch % FETCH_EVERY == 0 or self.batch == self.batches:
-                    self.look(bar)
+                    self.look(bar, (time.perf_counter() - started) / (self.batch - first))
                 bar.update(recipe.batch_size)
                 after_step()
         seconds = time.perf_counter() - started
@@ -105,11 +105,12 @@ class Session:
         rate = (self.batches - first) * recipe.batch_size / seconds
         return {"epoch": self.epoch + 1, "lr": lr, **means, "images_per_s": rate}
 
-    def look(self, bar: tqdm) -> None:
-        """Fetch the sums, show them, and stop a run that has diverged."""
+    def look(self, bar: tqdm, step_s: float) -> None:
+        """Fetch the sums, show them with the time left at ``step_s`` a step, and stop a run that has diverged."""
         require_finite(self.tally.means()["train_loss"], f"the loss of epoch {self.epoch + 1}, step {self.batch}")
         if not bar.disable:
-            bar.set_postfix(self.tally.short(), refresh=False)
+            left = tqdm.format_interval((self.recipe.epochs * self.batches - self.steps) * step_s)
+            bar.set_postfix({**self.tally.short(), "run left": left}, refresh=False)
 
     def update(self, images: Tensor, labels: Tensor) -> float:
         """One update from a batch on the device; returns the learning rate it was made with."""
