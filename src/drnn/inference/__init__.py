@@ -1,5 +1,7 @@
-"""A trained network at work: budgets, and what they need."""
+"""A trained network at work: its deployment form, and budgets to turn after training."""
 
 from drnn.inference.budget import Budget, apply_budget, gates_of, read_budget, write_budget
+from drnn.inference.folded_conv import fold
+from drnn.inference.optimize import optimize
 
-__all__ = ["Budget", "apply_budget", "gates_of", "read_budget", "write_budget"]
+__all__ = ["Budget", "apply_budget", "fold", "gates_of", "optimize", "read_budget", "write_budget"]

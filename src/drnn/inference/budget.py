@@ -104,11 +104,15 @@ def read_budget(folder: Path) -> Budget:
     return budget
 
 
+def _number(value: float | str) -> float:
+    return NAMED[value] if isinstance(value, str) else float(value)
+
+
 def _parsed(path: Path) -> Budget:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         given = values.pop("format")
-        thresholds = {gate: float(NAMED.get(value, value)) for gate, value in values["thresholds"].items()}
+        thresholds = {gate: _number(value) for gate, value in values["thresholds"].items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} is damaged ({error!r}); run drnn calibrate again") from error
     if given != FORMAT or values.keys() != {field.name for field in fields(Budget)}:
