@@ -8,6 +8,7 @@ VERBS = {
     "train": "train a network by a recipe, evaluate it, and keep the run in a folder",
     "eval": "evaluate a run again",
     "compare": "put two runs side by side: accuracy, parameters, multiply-adds, measured milliseconds",
+    "bench": "time a recursive network against its static counterpart: what is skipped, in milliseconds",
     "models": "list the networks, with their costs",
     "recipes": "list the recipes",
     "tables": "print the paper's Tables 1-3 beside what the networks here come to",
