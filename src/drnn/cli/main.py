@@ -8,6 +8,8 @@ VERBS = {
     "train": "train a network by a recipe, evaluate it, and keep the run in a folder",
     "eval": "evaluate a run again",
     "compare": "put two runs side by side: accuracy, parameters, multiply-adds, measured milliseconds",
+    "calibrate": "turn a run's gates, without training, until an image costs what is asked for",
+    "predict": "classify image files, each with its loops and multiply-adds",
     "bench": "time a recursive network against its static counterpart: what is skipped, in milliseconds",
     "models": "list the networks, with their costs",
     "recipes": "list the recipes",
@@ -35,7 +37,10 @@ drnn VERB --help explains a verb; drnn --version prints the version."""
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one verb; returns the exit code: 0, or 2 for what the user can mend, 130 when interrupted."""
+    """Run one verb; returns the exit code: 0, 1 where part of the work failed, 2 for what the user can mend.
+
+    130 when interrupted.
+    """
     arguments = sys.argv[1:] if argv is None else argv
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(usage())
@@ -52,14 +57,13 @@ def main(argv: list[str] | None = None) -> int:
         print(f"drnn: there is no verb {verb!r}; {hint}", file=sys.stderr)
         return 2
     try:
-        import_module(f"drnn.cli.{verb}").run(rest)
+        return import_module(f"drnn.cli.{verb}").run(rest) or 0
     except MENDABLE as error:
         print(f"drnn {verb}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(f"drnn {verb}: interrupted", file=sys.stderr)
         return 130
-    return 0
 
 
 if __name__ == "__main__":
