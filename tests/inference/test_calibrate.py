@@ -15,7 +15,7 @@ from drnn.inference.request import Request, parse_request
 from drnn.training import evaluate, find_recipe, train
 from drnn.training.checkpoint import load_run
 
-TINY = replace(find_recipe("digits"), epochs=6, threads=1)
+TINY = replace(find_recipe("digits"), epochs=4, threads=1)
 
 
 @pytest.fixture(scope="module")
@@ -93,3 +93,30 @@ def test_milliseconds_become_multiply_adds_between_the_two_ends(run, monkeypatch
 def test_requests_that_say_nothing_clear_are_refused(macs, ms, message):
     with pytest.raises(ValueError, match=message):
         parse_request(macs, ms)
+
+
+def test_the_curve_goes_from_closed_to_open(run, tmp_path, capsys):
+    out = tmp_path / "sub" / "curve"
+    assert main(["curve", str(run), "--points", "3", "--out", str(out)]) == 0
+    printed = capsys.readouterr().out
+    rows = json.loads(out.with_suffix(".json").read_text())["rows"]
+    costs = count_costs(load_run(run)[0])
+    assert [row["position"] for row in rows] == [None, 0.0, 0.5, 1.0]
+    assert (rows[1]["macs_mean"], rows[3]["macs_mean"]) == (costs.expected_macs(0), costs.max_macs)
+    assert rows[0]["acc1"] == json.loads((run / "summary.json").read_text())["acc1"]
+    assert out.with_suffix(".csv").read_text() == printed
+    assert printed.count("\n") == 5
+
+
+def test_the_curves_picture(run, tmp_path, capsys):
+    pytest.importorskip("matplotlib", reason="the extra plot is not installed")
+    file = tmp_path / "curve.svg"
+    assert (
+        main(["curve", str(run), str(run), "--points", "2", "--out", str(tmp_path / "c"), "--picture", str(file)]) == 0
+    )
+    assert "as trained" in file.read_text() or file.stat().st_size > 5000
+    assert (
+        main(["curve", str(run), "--points", "2", "--out", str(tmp_path / "c"), "--picture", str(tmp_path / "x.xyz")])
+        == 2
+    )
+    assert "ends in .png" in capsys.readouterr().err

@@ -1,6 +1,7 @@
 """One measurement: a recursive network against a static one, at one batch size."""
 
 from dataclasses import asdict
+from functools import partial
 from statistics import median
 
 import torch
@@ -30,14 +31,16 @@ def measure(case: Case) -> dict:
     x = torch.randn(case.batch_size, *first.input_size, generator=torch.Generator().manual_seed(case.seed))
     scripted.check(x)
     executed = [int(macs.sum()) for macs in macs_of(script, costs).split(case.batch_size)]
-    times = time_scripted(scripted, second, x, case.rounds)
-    ratios = [
+    times, ends = time_rounds(scripted, second, x, case.rounds)
+    mean, share = sum(executed) / len(script.loops), share_of_loops(script, costs)
+    efficiency = [
         (theirs / ours) / (static * case.batch_size / macs)
         for ours, theirs, macs in zip(times.first_s, times.second_s, executed, strict=True)
     ]
-    ends = time_ends(first, x, max(3, case.rounds // 2))
-    mean = sum(executed) / len(script.loops)
-    ideal = ends[0] + share_of_loops(script, costs) * (ends[1] - ends[0])
+    limit = [
+        theirs / (closed + share * (opened - closed)) / (static / mean)
+        for theirs, closed, opened in zip(times.second_s, ends.first_s, ends.second_s, strict=True)
+    ]
     return {
         **asdict(case),
         "images": len(script.loops),
@@ -51,26 +54,44 @@ def measure(case: Case) -> dict:
         "latency_p95_s": list(times.p95_s),
         "images_per_s": [case.batch_size / seconds for seconds in times.medians_s],
         "ratio": times.ratio,
-        "efficiency": median(ratios),
-        "ends_s": list(ends),
-        "limit": (times.medians_s[1] / ideal) / (static / mean),
+        "efficiency": median(efficiency),
+        "ends_s": list(ends.medians_s),
+        "limit": median(limit),
     }
 
 
-def time_scripted(scripted: Scripted, second: nn.Module, x: Tensor, rounds: int) -> PairedTimes:
-    """Both networks on x in pairs; pair i runs batch i of the script."""
+def time_rounds(scripted: Scripted, second: nn.Module, x: Tensor, rounds: int) -> tuple[PairedTimes, PairedTimes]:
+    """Ours against the static network, and the ends of our line, in turn: round i runs batch i of the script."""
+    pairs, ends = [], []
+    for turn in range(-1, rounds):  # one round to warm up
+        ours, theirs = partial(run_script, scripted, x, max(turn, 0)), partial(run_static, second, x)
+        pairs.append(time_pairs(ours, theirs, 1, 0) if turn % 2 else swapped(time_pairs(theirs, ours, 1, 0)))
+        ends.append(time_ends(scripted.model, x))
+    return tuple(  # type: ignore[return-value]
+        PairedTimes(sum((t.first_s for t in kept[1:]), ()), sum((t.second_s for t in kept[1:]), ()))
+        for kept in (pairs, ends)
+    )
 
-    def ours(turn: int) -> None:
-        scripted.prepare(max(turn, 0))
-        scripted.model(x)
 
-    return time_pairs(ours, lambda _: second(x), rounds, min(3, rounds))
+def swapped(times: PairedTimes) -> PairedTimes:
+    """The other side first."""
+    return PairedTimes(times.second_s, times.first_s)
 
 
-def time_ends(model: Classifier, x: Tensor, rounds: int) -> tuple[float, float]:
-    """Median seconds of ``model`` without its recursive blocks, and with every loop and no gate."""
+def run_script(scripted: Scripted, x: Tensor, batch: int, _: int) -> None:
+    """One batch of the script."""
+    scripted.prepare(batch)
+    scripted.model(x)
+
+
+def run_static(model: nn.Module, x: Tensor, _: int) -> None:
+    """One batch."""
+    model(x)
+
+
+def time_ends(model: Classifier, x: Tensor) -> PairedTimes:
+    """Seconds of ``model`` without its recursive blocks, and with every loop and no gate; one pair."""
     blocks = [block for block in model.modules() if isinstance(block, RecursiveBlock)]
-    forwards = [block.forward for block in blocks]
 
     def closed(_: int) -> None:
         for block in blocks:
@@ -79,14 +100,14 @@ def time_ends(model: Classifier, x: Tensor, rounds: int) -> tuple[float, float]:
 
     def opened(_: int) -> None:
         for block in blocks:
-            block.forward = lambda x, block=block: every_loop(block, x)
+            block.forward = partial(every_loop, block)
         model(x)
 
     try:
-        return time_pairs(closed, opened, rounds, min(2, rounds)).medians_s
+        return time_pairs(closed, opened, 1, 0)
     finally:
-        for block, forward in zip(blocks, forwards, strict=True):
-            block.forward = forward
+        for block in blocks:
+            del block.forward
 
 
 def every_loop(block: RecursiveBlock, x: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ VERBS = {
     "eval": "evaluate a run again",
     "compare": "put two runs side by side: accuracy, parameters, multiply-adds, measured milliseconds",
     "calibrate": "turn a run's gates, without training, until an image costs what is asked for",
+    "curve": "accuracy against multiply-adds and time while the gates are turned from closed to open",
     "predict": "classify image files, each with its loops and multiply-adds",
     "bench": "time a recursive network against its static counterpart: what is skipped, in milliseconds",
     "models": "list the networks, with their costs",
