@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 
 import drnn
 from drnn.core import LVBN2d
+from drnn.core.loops import loop_dense, loop_executing
 from drnn.inference import fold, gates_of
 from drnn.inference.folded_conv import FoldedConv2d, can_fuse
-from drnn.inference.optimize import faster_format
+from drnn.inference.optimize import choose_form, faster_format
+from drnn.timing import PairedTimes
 
 sys.path.insert(0, str(Path(__file__).parent))
 from conftest import lively, pictures
@@ -142,3 +144,18 @@ def test_the_timed_choice_is_one_of_the_two_formats():
     x = pictures(4, (1, 8, 8))
     chosen = faster_format(model, x, rounds=1)
     assert_equal(chosen(x), model(x))
+
+
+@pytest.mark.parametrize(("skip_s", "form"), [(1.0, loop_executing), (3.0, loop_dense)])
+def test_the_faster_form_is_chosen_and_gives_the_same_answers(skip_s, form, monkeypatch):
+    def times(first, second, rounds):
+        first(0)
+        second(0)
+        return PairedTimes((skip_s,) * rounds, (2.0,) * rounds)
+
+    monkeypatch.setattr("drnn.inference.optimize.time_pairs", times)
+    model, x = lively(drnn.create_model("dr_resnet16_cifar")), pictures(6, (3, 32, 32))
+    expected = model(x)
+    chosen = {block.evaluation_form for block in choose_form(model, x).modules() if hasattr(block, "num_loops")}
+    assert chosen == {form}
+    assert_equal(model(x), expected)

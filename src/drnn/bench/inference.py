@@ -15,14 +15,17 @@ from drnn.storage import write_json
 RATES = (1.0, 0.8, 0.6, 0.4, 0.2, 0.0)
 
 
-def cases_for(pair: tuple[str, str], batch_sizes: list[int], forms: list[str], rounds: int, seed: int) -> list[Case]:
-    """Every form at every batch size, with the pair's own loops."""
-    return [Case(*pair, form, size, rounds, None, seed) for form in forms for size in batch_sizes]
+def cases_for(
+    pair: tuple[str, str], batch_sizes: list[int], forms: list[str], rounds: int, line: bool, seed: int, device: str
+) -> list[Case]:
+    """Every form at every batch size, with the pair's own loops, or with ``line`` at rates from 1 to 0.
 
-
-def line_cases(pair: tuple[str, str], batch_size: int, form: str, rounds: int, seed: int) -> list[Case]:
-    """The same network at conditional rates from 1 to 0: its time should fall in a straight line."""
-    return [Case(*pair, form, batch_size, rounds, rate, seed) for rate in RATES]
+    Over the rates the time of one network should fall in a straight line.
+    """
+    rates = RATES if line else (None,)
+    return [
+        Case(*pair, form, size, rounds, rate, seed, device) for form in forms for size in batch_sizes for rate in rates
+    ]
 
 
 def run_cases(cases: list[Case], threads: int, file: Path, limit: int | None = None) -> Iterator[dict]:
@@ -66,8 +69,8 @@ def read_entries(file: Path) -> list[dict]:
 
 
 def _key(values: dict, threads: int) -> tuple:
-    kept = ("first", "second", "form", "batch_size", "rate", "seed")
-    return (threads, *(values[name] for name in kept))
+    kept = ("first", "second", "form", "batch_size", "rate", "seed", "device")
+    return (threads, *(values.get(name, "cpu") for name in kept))
 
 
 def straight_line(entries: list[dict]) -> dict:

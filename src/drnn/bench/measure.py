@@ -24,11 +24,12 @@ def measure(case: Case) -> dict:
     with every loop of every image and no gate: what is left of the efficiency when leaving costs nothing.
     """
     with torch.inference_mode(False):
-        first, second = (build(name, case.form, case.seed) for name in (case.first, case.second))
+        first, second = (build(name, case.form, case.seed, case.device) for name in (case.first, case.second))
         costs, static = count_costs(create_model(case.first)), count_costs(create_model(case.second)).max_macs
         script = script_for(case, first.target_rate or 1.0, costs.slots)
-        scripted = Scripted(first, script, case.batch_size)
+        scripted = Scripted(first, script, case.batch_size, case.device)
     x = torch.randn(case.batch_size, *first.input_size, generator=torch.Generator().manual_seed(case.seed))
+    x = x.to(case.device)
     scripted.check(x)
     executed = [int(macs.sum()) for macs in macs_of(script, costs).split(case.batch_size)]
     times, ends = time_rounds(scripted, second, x, case.rounds)

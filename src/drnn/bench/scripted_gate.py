@@ -35,11 +35,15 @@ class Scripted:
         model: a recursive network in evaluation mode; its gates are replaced in place.
         script: of P images and this network's blocks.
         batch_size: images at a time; batch i is images ``i * batch_size`` onwards of the script.
+        device: where the model is.
     """
 
-    def __init__(self, model: Classifier, script: LoopScript, batch_size: int):
+    def __init__(self, model: Classifier, script: LoopScript, batch_size: int, device: str = "cpu"):
         self.model, self.batches = model, script.loops.split(batch_size)
-        self.plans = [[margins_of(loops) for loops in batch.unbind(1)] for batch in self.batches]
+        self.plans = [
+            [[margins.to(device) for margins in margins_of(loops)] for loops in batch.unbind(1)]
+            for batch in self.batches
+        ]
         self.blocks: list[Any] = [block for block in model.modules() if isinstance(getattr(block, "gate", None), Gate)]
         for block in self.blocks:
             block.gate = ScriptedGate(block.gate)
@@ -60,7 +64,7 @@ class Scripted:
             RuntimeError: the loop form did not do what the script says.
         """
         self.prepare(batch)
-        executed = self.model.forward_with_gates(x)[1].executed
+        executed = self.model.forward_with_gates(x)[1].executed.cpu()
         slots = torch.cat([torch.full((block.num_loops,), i) for i, block in enumerate(self.blocks)])
         done = torch.zeros_like(self.batches[batch]).index_add_(1, slots, executed.long())
         if not torch.equal(done, self.batches[batch]):

@@ -25,6 +25,7 @@ class Case:
         rounds: pairs.
         rate: conditional rate of all gates; None for Figure 8's spread where it is known, else the target rate.
         seed: of script and images.
+        device: "cpu", "cuda", ...
     """
 
     first: str
@@ -34,6 +35,7 @@ class Case:
     rounds: int
     rate: float | None = None
     seed: int = 0
+    device: str = "cpu"
 
     def __post_init__(self):
         if self.form not in ("plain", "optimised"):
@@ -42,11 +44,12 @@ class Case:
             raise ValueError(f"batch size {self.batch_size} and rounds {self.rounds} received; each is 1 or more")
 
 
-def build(name: str, form: str, seed: int) -> Classifier:
+def build(name: str, form: str, seed: int, device: str = "cpu") -> Classifier:
     """A network by name with random weights and norms that fit them, in evaluation mode and in the form asked for."""
     torch.manual_seed(seed)
     model = create_model(name)
     settle(model)
+    model.to(device)
     return optimize(model) if form == "optimised" else model.eval()
 
 

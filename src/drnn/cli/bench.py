@@ -6,7 +6,7 @@ from typing import Literal
 
 from jsonargparse import ArgumentParser
 
-from drnn.bench.inference import cases_for, line_cases, read_entries, run_cases
+from drnn.bench.inference import cases_for, read_entries, run_cases
 from drnn.bench.report import markdown
 from drnn.inference.counterparts import COUNTERPARTS
 
@@ -29,6 +29,7 @@ def parser() -> ArgumentParser:
     made.add_argument("--line", type=bool, default=False, help="sweep the rate from 1 to 0 instead")
     made.add_argument("--rounds", type=int, default=20, help="pairs a measurement")
     made.add_argument("--limit", type=int, default=None, help="stop after so many new measurements")
+    made.add_argument("--device", type=str, default="cpu", help="cpu, cuda, ...")
     made.add_argument("--seed", type=int, default=0, help="of weights, images and loops")
     made.add_argument("--json", type=str, default="runs/inference.json", help="the result file, added to")
     return made
@@ -42,14 +43,9 @@ def run(argv: list[str]) -> None:
         raise ValueError(f"{options.first} has no static counterpart here; name one with --second")
     pair, file, left = (options.first, second), Path(options.json), options.limit
     for threads in dict.fromkeys(options.threads):
-        cases = cases_for(pair, options.batch_sizes, options.forms, options.rounds, options.seed)
-        if options.line:
-            cases = [
-                case
-                for form in options.forms
-                for size in options.batch_sizes
-                for case in line_cases(pair, size, form, options.rounds, options.seed)
-            ]
+        cases = cases_for(
+            pair, options.batch_sizes, options.forms, options.rounds, options.line, options.seed, options.device
+        )
         for entry in run_cases(cases, threads, file, left):
             left = None if left is None else left - 1
             print(f"{entry['form']}, batch {entry['batch_size']}, {threads} threads: {entry['efficiency']:.3f}")

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from drnn.inference.folded_blocks import FoldedPreActivation, FoldedResidual
 from drnn.inference.folded_conv import FoldedConv2d, can_fuse
-from drnn.models import Classifier
+from drnn.models import Classifier, set_dense
 from drnn.models.blocks import InvertedResidual, PreActivationBlock, ResidualBlock
 from drnn.timing import time_pairs
 
@@ -76,3 +76,20 @@ def faster_format(model: AnyClassifier, example: Tensor, fuse: bool = True, roun
         rows, columns = (optimize(model, None, layout, fuse) for layout in (True, False))
     times = time_pairs(lambda _: rows(example), lambda _: columns(example), rounds)
     return rows if times.ratio <= 1 else columns
+
+
+@torch.inference_mode()
+def choose_form(model: AnyClassifier, example: Tensor, rounds: int = 7) -> AnyClassifier:
+    """Skip or mask, whichever is faster for batches like ``example (N, C, H, W)`` on its device; returns the model.
+
+    Skipping waits for the device once a gate; masking never does, but computes every loop of every image. The choice
+    holds until it is made again: for another batch size, or after the gates were turned.
+    """
+    skip, mask = partial(_run_as, model, False, example), partial(_run_as, model, True, example)
+    set_dense(model, time_pairs(skip, mask, rounds).ratio > 1)
+    return model
+
+
+def _run_as(model: Classifier, dense: bool, example: Tensor, _: int) -> None:
+    set_dense(model, dense)
+    model(example)
