@@ -5,8 +5,8 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser
 
-from drnn.data import Normalize
-from drnn.training import evaluate
+from drnn.inference import apply_budget, read_budget
+from drnn.training import evaluate_source
 from drnn.training.checkpoint import load_run
 
 
@@ -15,11 +15,16 @@ def run(argv: list[str]) -> None:
     parser = ArgumentParser(prog="drnn eval", description="Evaluate a run on its data set's test images.")
     parser.add_argument("run", type=str, help="the folder of a finished run")
     parser.add_argument("--data_root", type=str, default=None, help="where the data set is now, if it has moved")
+    parser.add_argument(
+        "--average", action="store_true", help="the moving average of the weights, of a run that has one"
+    )
+    parser.add_argument("--budget", action="store_true", help="with the thresholds of budget.json: see drnn calibrate")
     parser.add_argument("--json", action="store_true", help="print every number as JSON")
     options = parser.parse_args(argv)
-    model, recipe, dataset = load_run(Path(options.run), options.data_root)
-    normalize = Normalize(dataset.mean, dataset.std)
-    result = evaluate(model, dataset.test_images, dataset.test_labels, normalize).summary()
+    model, recipe, dataset = load_run(Path(options.run), options.data_root, options.average)
+    if options.budget:
+        apply_budget(model, read_budget(Path(options.run)).thresholds)
+    result = evaluate_source(model, dataset).summary()
     if options.json:
         print(json.dumps({"run": options.run, "model": recipe.model, **result}, indent=1))
         return

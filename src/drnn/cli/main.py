@@ -10,6 +10,10 @@ VERBS = {
     "runs": "list runs with their best error",
     "eval": "evaluate a run again",
     "compare": "put two runs side by side: accuracy, parameters, multiply-adds, measured milliseconds",
+    "calibrate": "turn a run's gates, without training, until an image costs what is asked for",
+    "curve": "accuracy against multiply-adds and time while the gates are turned from closed to open",
+    "predict": "classify image files, each with its loops and multiply-adds",
+    "bench": "time a recursive network against its static counterpart: what is skipped, in milliseconds",
     "models": "list the networks, with their costs",
     "recipes": "list the recipes",
     "tables": "print the paper's Tables 1-3 beside what the networks here come to",
@@ -36,7 +40,10 @@ drnn VERB --help explains a verb; drnn --version prints the version."""
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one verb; returns the exit code: 0; 2 for what the user can mend; 143 or 130 when a signal ended it."""
+    """Run one verb; returns the exit code: 0, 1 where part of the work failed, 2 for what the user can mend.
+
+    143 or 130 when a signal ended it.
+    """
     arguments = sys.argv[1:] if argv is None else argv
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(usage())
@@ -55,14 +62,13 @@ def main(argv: list[str] | None = None) -> int:
     logging.basicConfig(format="drnn: %(message)s", level=logging.WARNING)
     logging.getLogger("drnn").setLevel(logging.INFO)
     try:
-        import_module(f"drnn.cli.{verb}").run(rest)
+        return import_module(f"drnn.cli.{verb}").run(rest) or 0
     except MENDABLE as error:
         print(f"drnn {verb}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as error:
         print(f"drnn {verb}: {error or 'interrupted'}", file=sys.stderr)
         return getattr(error, "exit_code", 130)
-    return 0
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from drnn.core.norms import LEAVING, LoopGroups
 from drnn.core.record import LoopStep
-from drnn.core.rows import Join, Part
+from drnn.core.rows import Join, Part, put, take
 
 Result = tuple[Tensor, list[LoopStep]]
 
@@ -85,7 +85,11 @@ class Gated(torch.autograd.Function):
 
 
 def loop_executing(gate: nn.Module, body: nn.Module, num_loops: int, x: Tensor) -> Result:
-    """Evaluation: an image that leaves is never computed again, and the loop ends with the last of them."""
+    """Evaluation: an image that leaves is never computed again, and the loop ends with the last of them.
+
+    The device is waited for once a gate. Nothing is copied in a loop that nobody leaves; else an image that leaves
+    moves once, to its place in the result, and those that stay close ranks in their order.
+    """
     out: Tensor | None = None
     rows: Tensor | None = None  # x is still the whole batch
     steps = []
@@ -97,13 +101,16 @@ def loop_executing(gate: nn.Module, body: nn.Module, num_loops: int, x: Tensor) 
         if count == 0:
             break
         if count < len(x):
-            going, leaving = executes.nonzero()[:, 0], (~executes).nonzero()[:, 0]
+            going, leaving = executes.argsort(descending=True, stable=True).split((count, len(x) - count))
             out = torch.empty_like(x) if out is None else out
-            out.index_copy_(0, leaving if rows is None else rows[leaving], x.index_select(0, leaving))
+            put(out, leaving if rows is None else rows[leaving], x, leaving)
             rows = going if rows is None else rows[going]
-            x = x.index_select(0, going)
+            x = take(x, going)
         x = body(x, loop, None)
-    return (x if out is None or rows is None else out.index_copy_(0, rows, x)), steps
+    if out is None or rows is None:
+        return x, steps
+    put(out, rows, x)
+    return out, steps
 
 
 def _blend(looping: Tensor, new: Tensor, old: Tensor) -> Tensor:

@@ -11,12 +11,13 @@ from drnn.data.dataset import Dataset
 from drnn.data.digits import load_digits
 from drnn.data.records import RECORDS
 from drnn.data.source import Augmentation, Source
-from drnn.data.split import hold_out, limit
+from drnn.data.split import AnyDataset, hold_out, limit
 from drnn.data.streamed import StreamedDataset
 
 __all__ = [
     "ALONE",
     "DATASETS",
+    "AnyDataset",
     "Augmentation",
     "Cutout",
     "Dataset",

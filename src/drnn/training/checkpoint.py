@@ -3,7 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from drnn.data import Dataset, StreamedDataset
+from drnn.data import AnyDataset
 from drnn.models import Classifier
 from drnn.training.recipe import Recipe
 from drnn.training.run_folder import AVERAGE, WEIGHTS, build_model, load_weights, read_recipe
@@ -12,7 +12,7 @@ from drnn.training.trainer import load_data
 
 def load_run(
     folder: Path, data_root: str | None = None, average: bool = False
-) -> tuple[Classifier, Recipe, Dataset | StreamedDataset]:
+) -> tuple[Classifier, Recipe, AnyDataset]:
     """The network of a finished run in evaluation mode, its recipe, and its data set.
 
     Args:

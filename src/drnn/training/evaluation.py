@@ -93,13 +93,20 @@ def evaluate(
 
 
 def evaluate_source(
-    model: Classifier, source: Source, workers: Workers, batch_size: int = 500, costs: Costs | None = None
+    model: Classifier,
+    source: Source,
+    workers: Workers | None = None,
+    batch_size: int = 500,
+    costs: Costs | None = None,
 ) -> Evaluation:
     """The same over the test images of ``source``, shared among ``workers``: each image counts once, on every process.
+
+    Without ``workers`` this process does it all, where the model is.
 
     Raises:
         ValueError: no test images.
     """
+    workers = workers or Workers(next(model.parameters()).device)
     normalize, device = Normalize(source.mean, source.std), workers.device
     batches = ((x.to(device), y.to(device)) for x, y in source.test_batches(batch_size, workers.share))
     logits, labels, record = _predict(model, batches, normalize)

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from drnn.costs import count_params
-from drnn.data import Dataset, StreamedDataset, hold_out, limit, load_dataset, load_streamed
+from drnn.data import AnyDataset, hold_out, limit, load_dataset, load_streamed
 from drnn.data.records import RECORDS
 from drnn.models import model_spec
 from drnn.provenance import environment
@@ -22,11 +22,11 @@ from drnn.training.state import save_state
 from drnn.training.tally import require_finite
 
 
-def load_data(recipe: Recipe) -> Dataset | StreamedDataset:
+def load_data(recipe: Recipe) -> AnyDataset:
     """The recipe's data set; its test part is held-out training images where the recipe says so."""
     if recipe.dataset in RECORDS:
         side = recipe.image_size or model_spec(recipe.model).input_size[1]
-        dataset: Dataset | StreamedDataset = load_streamed(recipe.dataset, recipe.data_root, side, recipe.workers)
+        dataset: AnyDataset = load_streamed(recipe.dataset, recipe.data_root, side, recipe.workers)
     else:
         dataset = load_dataset(recipe.dataset, recipe.data_root, recipe.download)
     if recipe.held_out:

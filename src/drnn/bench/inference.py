@@ -1,0 +1,94 @@
+"""Many measurements into one result file, in pieces: what is there is not measured again."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from drnn.bench.measure import measure
+from drnn.bench.subjects import Case
+from drnn.provenance import environment
+from drnn.storage import write_json
+
+RATES = (1.0, 0.8, 0.6, 0.4, 0.2, 0.0)
+
+
+def cases_for(
+    pair: tuple[str, str], batch_sizes: list[int], forms: list[str], rounds: int, line: bool, seed: int, device: str
+) -> list[Case]:
+    """Every form at every batch size, with the pair's own loops, or with ``line`` at rates from 1 to 0.
+
+    Over the rates the time of one network should fall in a straight line.
+    """
+    rates = RATES if line else (None,)
+    return [
+        Case(*pair, form, size, rounds, rate, seed, device) for form in forms for size in batch_sizes for rate in rates
+    ]
+
+
+def run_cases(cases: list[Case], threads: int, file: Path, limit: int | None = None) -> Iterator[dict]:
+    """Measure what ``file`` does not hold yet, writing it after each; yields the new entries.
+
+    Args:
+        cases: what to measure.
+        threads: CPU threads.
+        file: JSON; made where it is missing.
+        limit: stop after so many new measurements; None for all.
+
+    Raises:
+        ValueError: a damaged file.
+    """
+    entries = read_entries(file)
+    known = [_key(entry, entry["threads"]) for entry in entries]
+    missing = [case for case in cases if _key(asdict(case), threads) not in known][:limit]
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        for case in missing:
+            entries.append({"threads": threads, **measure(case), "environment": environment()})
+            write_json(file, {"entries": entries})
+            yield entries[-1]
+    finally:
+        torch.set_num_threads(before)
+
+
+def read_entries(file: Path) -> list[dict]:
+    """The measurements of a result file; none where there is no file.
+
+    Raises:
+        ValueError: a damaged file.
+    """
+    if not file.is_file():
+        return []
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))["entries"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{file} is no result file of drnn bench ({error!r}); choose another --json") from error
+
+
+def _key(values: dict, threads: int) -> tuple:
+    kept = ("first", "second", "form", "batch_size", "rate", "seed", "device")
+    return (threads, *(values.get(name, "cpu") for name in kept))
+
+
+def straight_line(entries: list[dict]) -> dict:
+    """Least squares of our seconds against executed multiply-adds over entries of one network, form and batch size.
+
+    Returns:
+        ``r2``, and ``rest``: seconds at rate 0 over the seconds of the network without its recursive blocks.
+
+    Raises:
+        ValueError: fewer than three rates.
+    """
+    if len(entries) < 3:
+        raise ValueError(f"{len(entries)} rates received; a line needs three or more")
+    macs = torch.tensor([entry["macs_mean"] for entry in entries], dtype=torch.float64)
+    seconds = torch.tensor([entry["latency_s"][0] for entry in entries], dtype=torch.float64)
+    centred = macs - macs.mean()
+    slope = (centred * seconds).sum() / centred.square().sum()
+    missed = seconds - seconds.mean() - slope * centred
+    r2 = 1 - missed.square().sum() / (seconds - seconds.mean()).square().sum()
+    lowest = min(entries, key=lambda entry: entry["macs_mean"])
+    return {"r2": float(r2), "rest": lowest["latency_s"][0] / lowest["ends_s"][0], "points": len(entries)}

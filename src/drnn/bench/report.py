@@ -1,0 +1,54 @@
+"""Result files of ``drnn bench inference`` as Markdown."""
+
+from drnn.bench.inference import straight_line
+
+HEADER = ("form", "threads", "batch", "pairs", "ms per batch: ours", "static", "time ratio", "MACs ratio",
+          "efficiency", "limit", "p95 / median")  # fmt: skip
+
+
+def markdown(entries: list[dict]) -> str:
+    """One table a pair of networks: entries at the pair's own loops, then the straight line where rates were swept."""
+    parts = []
+    for pair in dict.fromkeys((entry["first"], entry["second"]) for entry in entries):
+        own = [entry for entry in entries if (entry["first"], entry["second"]) == pair]
+        parts.append("\n".join([f"`{pair[0]}` against `{pair[1]}`", "", *_own_loops(own), *_lines(own)]))
+    return "\n\n".join(parts) + "\n"
+
+
+def _own_loops(entries: list[dict]) -> list[str]:
+    rows = [_row(entry) for entry in entries if entry["rate"] is None]
+    if not rows:
+        return []
+    seen = next(entry for entry in entries if entry["rate"] is None)
+    loops = (
+        f"{seen['mean_loops']:.2f} of {seen['max_loops']} loops an image, standard deviation {seen['std_loops']:.2f}"
+    )
+    return [f"First row: {loops}.", "", _line(HEADER), _line(["---"] * len(HEADER)), *map(_line, sorted(rows)), ""]
+
+
+def _row(entry: dict) -> tuple[str, ...]:
+    ours, static = entry["latency_s"]
+    return (
+        entry["form"], str(entry["threads"]), str(entry["batch_size"]), str(entry["rounds"]),
+        f"{ours * 1e3:.1f}", f"{static * 1e3:.1f}", f"{entry['ratio']:.3f}",
+        f"{entry['macs_mean'] / entry['static_macs']:.3f}", f"{entry['efficiency']:.3f}", f"{entry['limit']:.3f}",
+        f"{entry['latency_p95_s'][0] / ours:.2f}",
+    )  # fmt: skip
+
+
+def _lines(entries: list[dict]) -> list[str]:
+    swept = [entry for entry in entries if entry["rate"] is not None]
+    rows = []
+    for key in dict.fromkeys((entry["form"], entry["threads"], entry["batch_size"]) for entry in swept):
+        own = [entry for entry in swept if (entry["form"], entry["threads"], entry["batch_size"]) == key]
+        if len(own) > 2:
+            line = straight_line(own)
+            rows.append((*map(str, key), str(len(own)), f"{line['r2']:.4f}", f"{line['rest']:.3f}"))
+    if not rows:
+        return []
+    header = ("form", "threads", "batch", "rates from 1 to 0", "R^2 of time on MACs", "time at rate 0 / fixed part")
+    return ["", _line(header), _line(["---"] * len(header)), *map(_line, rows)]
+
+
+def _line(cells) -> str:
+    return "| " + " | ".join(cells) + " |"

@@ -1,0 +1,76 @@
+"""A gate that does its own work and then answers by a script."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from drnn.bench.scripts import LoopScript
+from drnn.core import Gate, GateDecision
+from drnn.models import Classifier
+
+
+class ScriptedGate(nn.Module):
+    """Asks the real gate, whose time and multiply-adds count, and answers with the script's margins instead.
+
+    It relies on images staying in the order of the batch; `Scripted.check` checks the outcome.
+    """
+
+    def __init__(self, gate: Gate):
+        super().__init__()
+        self.gate, self.calls = gate, 0
+        self.margins: list[Tensor] = []
+
+    def forward(self, x: Tensor) -> GateDecision:
+        """``(M, C, H, W)`` of the images still there to ``(M,)``."""
+        answer, margin = self.gate(x), self.margins[self.calls]
+        self.calls += 1
+        return GateDecision(answer.margin, margin)
+
+
+class Scripted:
+    """A network whose gates follow a script, batch by batch.
+
+    Args:
+        model: a recursive network in evaluation mode; its gates are replaced in place.
+        script: of P images and this network's blocks.
+        batch_size: images at a time; batch i is images ``i * batch_size`` onwards of the script.
+        device: where the model is.
+    """
+
+    def __init__(self, model: Classifier, script: LoopScript, batch_size: int, device: str = "cpu"):
+        self.model, self.batches = model, script.loops.split(batch_size)
+        self.plans = [
+            [[margins.to(device) for margins in margins_of(loops)] for loops in batch.unbind(1)]
+            for batch in self.batches
+        ]
+        self.blocks: list[Any] = [block for block in model.modules() if isinstance(getattr(block, "gate", None), Gate)]
+        for block in self.blocks:
+            block.gate = ScriptedGate(block.gate)
+        self.gates: list[ScriptedGate] = [block.gate for block in self.blocks]
+        if len(self.gates) != script.loops.shape[1]:
+            raise ValueError(f"a script of {script.loops.shape[1]} blocks received for a network of {len(self.gates)}")
+
+    def prepare(self, batch: int) -> None:
+        """Hand every gate its answers for one batch."""
+        for gate, margins in zip(self.gates, self.plans[batch % len(self.plans)], strict=True):
+            gate.margins, gate.calls = margins, 0
+
+    @torch.inference_mode()
+    def check(self, x: Tensor, batch: int = 0) -> None:
+        """Run one batch ``(N, C, H, W)`` and compare what was executed with the script.
+
+        Raises:
+            RuntimeError: the loop form did not do what the script says.
+        """
+        self.prepare(batch)
+        executed = self.model.forward_with_gates(x)[1].executed.cpu()
+        slots = torch.cat([torch.full((block.num_loops,), i) for i, block in enumerate(self.blocks)])
+        done = torch.zeros_like(self.batches[batch]).index_add_(1, slots, executed.long())
+        if not torch.equal(done, self.batches[batch]):
+            raise RuntimeError("the network executed other loops than its script says; its times would mean nothing")
+
+
+def margins_of(loops: Tensor) -> list[Tensor]:
+    """The answers of one gate to images that loop ``loops (N,)`` times: for each loop, those of the images there."""
+    return [(loops[loops >= loop] - loop).float() - 0.5 for loop in range(int(loops.max()) + 1)]

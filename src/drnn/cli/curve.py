@@ -1,0 +1,41 @@
+"""``drnn curve RUN [STATIC_RUN ...]``."""
+
+from pathlib import Path
+from typing import Literal
+
+from jsonargparse import ArgumentParser
+
+from drnn.inference.curve import as_csv, curve
+from drnn.inference.curve_picture import draw_curve
+from drnn.storage import write_json, write_text
+
+
+def run(argv: list[str]) -> None:
+    """Measure the curve, and write it."""
+    parser = ArgumentParser(
+        prog="drnn curve",
+        description="Accuracy against multiply-adds and against measured time while a run's gates are turned from all "
+        "closed to all open; static runs are points. Written as CSV and JSON, and as a picture with matplotlib.",
+    )
+    parser.add_argument("run", type=str, help="the folder of a finished run with gates")
+    parser.add_argument("statics", type=str, nargs="*", help="folders of runs to show as points")
+    parser.add_argument("--points", type=int, default=11, help="positions of the dial")
+    parser.add_argument(
+        "--scope", type=Literal["global", "per_gate"], default="global", help="thresholds: one, or many"
+    )
+    parser.add_argument("--batch_size", type=int, default=1, help="images at a time, for the time")
+    parser.add_argument("--out", type=str, default=None, help="files' name without ending; RUN/curve by default")
+    parser.add_argument("--picture", type=str, default=None, help="also draw it: a file ending in .png, .svg or .pdf")
+    parser.add_argument("--data_root", type=str, default=None, help="where the data set is now, if it has moved")
+    options = parser.parse_args(argv)
+    folder = Path(options.run)
+    result = curve(
+        folder, [Path(static) for static in options.statics], options.points, options.scope, options.batch_size,
+        options.data_root,
+    )  # fmt: skip
+    stem = options.out or str(folder / "curve")
+    write_json(Path(f"{stem}.json"), result)
+    write_text(Path(f"{stem}.csv"), as_csv(result))
+    print(as_csv(result), end="")
+    if options.picture:
+        draw_curve(result, Path(options.picture))

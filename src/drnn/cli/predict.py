@@ -1,0 +1,77 @@
+"""``drnn predict RUN images/...``."""
+
+import csv
+import json
+import sys
+from collections.abc import Iterable
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Literal
+
+from jsonargparse import ArgumentParser
+
+from drnn.costs import count_costs
+from drnn.data import Normalize
+from drnn.inference import apply_budget, optimize, read_budget
+from drnn.inference.images import find_images
+from drnn.inference.predict import Prediction, predict_files
+from drnn.training.checkpoint import load_run
+
+
+def run(argv: list[str]) -> int:
+    """Classify image files; 1 where one of them could not be read."""
+    parser = ArgumentParser(
+        prog="drnn predict",
+        description="Classify image files with a run's network: class, confidence, loops and multiply-adds of each. A "
+        "file that cannot be read is named, the others are classified all the same, and the exit code is 1.",
+    )
+    parser.add_argument("run", type=str, help="the folder of a finished run")
+    parser.add_argument("images", type=str, nargs="+", help="image files, and folders of them")
+    parser.add_argument("--format", type=Literal["text", "csv", "json"], default="text", help="of what is printed")
+    parser.add_argument("--budget", action="store_true", help="with the thresholds of budget.json: see drnn calibrate")
+    parser.add_argument("--batch_size", type=int, default=32, help="images at a time")
+    parser.add_argument("--data_root", type=str, default=None, help="where the data set is now, if it has moved")
+    options = parser.parse_args(argv)
+    if options.batch_size < 1:
+        raise ValueError(f"--batch_size {options.batch_size} received; it is 1 or more")
+    model, _, dataset = load_run(Path(options.run), options.data_root)
+    if options.budget:
+        apply_budget(model, read_budget(Path(options.run)).thresholds)
+    costs, prepare = count_costs(model), Normalize(dataset.mean, dataset.std)
+    files = find_images(options.images)
+    answers = predict_files(optimize(model), files, dataset.classes, prepare, options.batch_size, costs)
+    return WRITERS[options.format](answers)
+
+
+def _text(answers: Iterable[Prediction]) -> int:
+    failed = 0
+    for answer in answers:
+        if answer.problem is None:
+            print(f"{answer.file}: {answer.label}, {answer.confidence:.1%}, {answer.loops} loops, {answer.macs:,} MACs")
+        failed += _complain(answer)
+    return int(failed > 0)
+
+
+def _csv(answers: Iterable[Prediction]) -> int:
+    failed, writer = 0, csv.DictWriter(sys.stdout, [field.name for field in fields(Prediction)], lineterminator="\n")
+    writer.writeheader()
+    for answer in answers:
+        writer.writerow(asdict(answer))
+        failed += _complain(answer)
+    return int(failed > 0)
+
+
+def _json(answers: Iterable[Prediction]) -> int:
+    rows = list(answers)
+    print(json.dumps([asdict(answer) for answer in rows], indent=1))
+    return int(sum(map(_complain, rows)) > 0)
+
+
+def _complain(answer: Prediction) -> int:
+    if answer.problem is None:
+        return 0
+    print(f"drnn predict: {answer.file} skipped: {answer.problem}", file=sys.stderr)
+    return 1
+
+
+WRITERS = {"text": _text, "csv": _csv, "json": _json}

@@ -1,0 +1,7 @@
+"""A trained network at work: its deployment form, and budgets to turn after training."""
+
+from drnn.inference.budget import Budget, apply_budget, gates_of, read_budget, write_budget
+from drnn.inference.folded_conv import fold
+from drnn.inference.optimize import choose_form, optimize
+
+__all__ = ["Budget", "apply_budget", "choose_form", "fold", "gates_of", "optimize", "read_budget", "write_budget"]

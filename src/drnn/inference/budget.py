@@ -1,0 +1,122 @@
+"""A budget: how far each gate is turned after training, kept as ``budget.json`` beside a run's weights."""
+
+import hashlib
+import json
+import math
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from torch import nn
+
+from drnn.core import Gate
+from drnn.storage import write_json
+
+BUDGET, WEIGHTS = "budget.json", "weights.safetensors"
+FORMAT = 1
+NAMED = {"open": -math.inf, "closed": math.inf}  # JSON has no infinities
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Thresholds, and where they come from.
+
+    Attributes:
+        model: the network's name.
+        thresholds: of every gate by its module name, in margin units (the logit of the probability); an image
+            executes where its margin lies above. -inf leaves the gate open, +inf closes it.
+        request: what was asked for, such as ``{"value": 0.8, "unit": "share"}``.
+        found: what the search saw on the images it used: ``macs_mean``, ``images``, ...
+        weights_sha256: of the weights file that the thresholds were found for.
+        environment: command, commit, versions and machine of the search.
+    """
+
+    model: str
+    thresholds: dict[str, float]
+    request: dict
+    found: dict
+    weights_sha256: str
+    environment: dict
+
+
+def gates_of(model: nn.Module) -> dict[str, Gate]:
+    """Every gate with a threshold by its module name, in the order in which images meet them.
+
+    Example:
+        >>> import drnn
+        >>> list(gates_of(drnn.create_model("dr_resnet16_cifar")))
+        ['layer2.1.gate', 'layer3.1.gate']
+    """
+    return {name: module for name, module in model.named_modules() if isinstance(module, Gate)}
+
+
+def apply_budget(model: nn.Module, thresholds: dict[str, float]) -> None:
+    """Set the threshold of every gate of ``model``; its weights stay as they are.
+
+    Raises:
+        ValueError: thresholds of other gates than the model's; nothing has been changed then.
+    """
+    gates = gates_of(model)
+    if gates.keys() != thresholds.keys():
+        odd = sorted(gates.keys() ^ thresholds.keys())
+        raise ValueError(
+            f"thresholds of {len(thresholds)} gates received for a network of {len(gates)}; {odd[:3]} differ first. "
+            "Use the budget of this very network, or run drnn calibrate again"
+        )
+    for name, gate in gates.items():
+        gate.threshold.fill_(thresholds[name])
+
+
+def fingerprint(folder: Path) -> str:
+    """SHA-256 of a run's weights.
+
+    Raises:
+        FileNotFoundError: no weights there.
+    """
+    path = folder / WEIGHTS
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{folder} has no {WEIGHTS}; give the folder of a finished run, as drnn train writes it"
+        )
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_budget(folder: Path, budget: Budget) -> None:
+    """Write ``budget.json`` into a run folder, whole or not at all."""
+    names = {value: name for name, value in NAMED.items()}
+    thresholds = {gate: names.get(value, value) for gate, value in budget.thresholds.items()}
+    write_json(folder / BUDGET, {"format": FORMAT, **asdict(budget), "thresholds": thresholds})
+
+
+def read_budget(folder: Path) -> Budget:
+    """The budget of a run folder.
+
+    Raises:
+        FileNotFoundError: none was found for this run yet, or the run has no weights.
+        ValueError: a damaged file, another format, or one found for other weights.
+    """
+    path = folder / BUDGET
+    if not path.is_file():
+        raise FileNotFoundError(f"{folder} has no {BUDGET}; make one with: drnn calibrate {folder} --macs 0.8")
+    budget = _parsed(path)
+    if budget.weights_sha256 != fingerprint(folder):
+        raise ValueError(f"{path} was found for other weights than {folder / WEIGHTS}; run drnn calibrate again")
+    return budget
+
+
+def _number(value: float | str) -> float:
+    return NAMED[value] if isinstance(value, str) else float(value)
+
+
+def _parsed(path: Path) -> Budget:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        given = values.pop("format")
+        thresholds = {gate: _number(value) for gate, value in values["thresholds"].items()}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path} is damaged ({error!r}); run drnn calibrate again") from error
+    if given != FORMAT or values.keys() != {field.name for field in fields(Budget)}:
+        raise ValueError(f"{path} has format {given!r}, this version reads {FORMAT}; run drnn calibrate again")
+    if any(math.isnan(value) for value in thresholds.values()):
+        raise ValueError(f"{path} is damaged (a threshold that is no number); run drnn calibrate again")
+    return Budget(**{**values, "thresholds": thresholds})

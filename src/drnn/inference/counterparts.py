@@ -1,0 +1,33 @@
+"""Which static network a recursive one is measured against."""
+
+from drnn.costs import count_costs
+from drnn.models import Classifier, create_model
+
+COUNTERPARTS = {
+    "dr_resnet_digits": "resnet_digits",
+    "dr_resnet16_cifar": "resnet20_cifar",
+    **{f"dr_resnet{depth}_cifar": "resnet56_cifar" for depth in (32, 40)},
+    **{f"dr_resnet{depth}_cifar": "resnet110_cifar" for depth in (54, 58, 66, 74)},
+    "dr_resnet35": "resnet50",
+    **{f"dr_resnet{depth}": "resnet101" for depth in (44, 47, 53, 65)},
+    "dr_mobilenetv2": "mobilenetv2",
+}
+
+
+def counterpart(model: Classifier) -> Classifier | None:
+    """The static network of the same table row, for the same images and classes; None where there is none."""
+    name = COUNTERPARTS.get(model.name)
+    if name is None:
+        return None
+    return create_model(name, model.num_classes, input_size=model.input_size)
+
+
+def static_macs(model: Classifier) -> int:
+    """Multiply-adds of one image in the static counterpart; in the network with all loops where it has none.
+
+    Example:
+        >>> import drnn
+        >>> static_macs(drnn.create_model("dr_resnet53"))
+        7561277440
+    """
+    return count_costs(counterpart(model) or model).max_macs

@@ -1,0 +1,94 @@
+"""Accuracy against multiply-adds and against measured time, from all gates closed to all open."""
+
+import csv
+import io
+from pathlib import Path
+from statistics import median
+
+import torch
+from torch import Tensor
+
+from drnn.costs import count_costs
+from drnn.data import AnyDataset, Normalize, hold_out
+from drnn.inference.budget import apply_budget, gates_of
+from drnn.inference.dial import Dial, Scope
+from drnn.inference.optimize import optimize
+from drnn.models import Classifier
+from drnn.provenance import environment
+from drnn.timing import seconds
+from drnn.training import evaluate
+from drnn.training.checkpoint import load_run
+
+COLUMNS = ("run", "model", "position", "acc1", "macs_mean", "mean_loops", "latency_ms")
+
+
+def curve(
+    folder: Path,
+    statics: list[Path],
+    points: int = 11,
+    scope: Scope = "global",
+    batch_size: int = 1,
+    data_root: str | None = None,
+) -> dict:
+    """Turn a run's gates from closed to open and measure at every step; static runs are one point each.
+
+    ``position`` is the dial's, None for the thresholds as trained and for static runs. Thresholds come from training
+    images, accuracy and costs from the test images, time from the optimised network on test images.
+
+    Args:
+        folder: the recursive run.
+        statics: runs to compare with.
+        points: positions of the dial, both ends included.
+        scope: one threshold for all gates, or one each.
+        batch_size: images at a time, for the time.
+        data_root: where the data set is, if not where the recipes say.
+
+    Raises:
+        ValueError: fewer than two points, runs on other test images, or a network without gates.
+        FileNotFoundError: no finished run in a folder.
+    """
+    if points < 2 or batch_size < 1:
+        raise ValueError(f"{points} points at batch size {batch_size} received; give 2 or more, and 1 or more")
+    model, _, data = load_run(folder, data_root)
+    dial = Dial(model, hold_out(data, min(1000, data.num_train - 1)).test_images, _prepare(data), scope)
+    apply_budget(model, dict.fromkeys(gates_of(model), 0.0))
+    rows = [_row(folder, model, data, batch_size, None)]
+    for step in range(points):
+        apply_budget(model, dial.thresholds(step / (points - 1)))
+        rows.append(_row(folder, model, data, batch_size, step / (points - 1)))
+    for static in statics:
+        other, _, others = load_run(static, data_root)
+        if not torch.equal(others.test_images, data.test_images):
+            raise ValueError(f"{static} is on other test images than {folder}; compare like with like")
+        rows.append(_row(static, other, others, batch_size, None))
+    return {"environment": environment(), "dataset": data.name, "scope": scope, "batch_size": batch_size, "rows": rows}
+
+
+def _prepare(data: AnyDataset) -> Normalize:
+    return Normalize(data.mean, data.std)
+
+
+def _row(folder: Path, model: Classifier, data: AnyDataset, batch_size: int, position: float | None) -> dict:
+    costs = count_costs(model, data.image_size)
+    result = evaluate(model, data.test_images, data.test_labels, _prepare(data), costs=costs).summary()
+    latency = time_ms(optimize(model), _prepare(data)(data.test_images), batch_size)
+    kept = {"acc1": result["acc1"], "macs_mean": result["macs_mean"], "mean_loops": result["mean_loops"]}
+    return {"run": folder.name, "model": model.name, "position": position, **kept, "latency_ms": latency}
+
+
+@torch.inference_mode()
+def time_ms(model: Classifier, images: Tensor, batch_size: int, batches: int = 60) -> float:
+    """Median over batches of the milliseconds per image, going through ``images (N, C, H, W)``."""
+    parts = images.split(batch_size)[: max(1, min(batches, len(images) // batch_size))]
+    for part in parts[:3]:
+        model(part)
+    return median(seconds(lambda turn: model(parts[turn]), turn) / len(parts[turn]) for turn in range(len(parts))) * 1e3
+
+
+def as_csv(result: dict) -> str:
+    """The rows as CSV."""
+    out = io.StringIO()
+    writer = csv.DictWriter(out, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(result["rows"])
+    return out.getvalue()

@@ -1,0 +1,86 @@
+"""Gates turned together: one number in 0..1 sets every threshold, and the mean multiply-adds follow."""
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from drnn.core import GateDecision, GateRecord
+from drnn.inference.budget import apply_budget, gates_of
+from drnn.models import Classifier
+
+Scope = Literal["global", "per_gate"]
+Prepare = Callable[[Tensor], Tensor]
+
+
+class Dial:
+    """All thresholds of a network as a function of a position from 0 (closed) to 1 (open).
+
+    "global" gives every gate the same threshold: the quantile ``1 - position`` of all margins that the trained gates
+    give to these images. "per_gate" takes each gate's own quantile, so that all close at the same pace.
+
+    Args:
+        model: a network with gates, in evaluation mode.
+        images: uint8 ``(N, C, H, W)``, none of them of the test.
+        prepare: from uint8 to what the network takes.
+        scope: "global" or "per_gate".
+        batch_size: images at a time.
+
+    Raises:
+        ValueError: no gates, no images, or another scope.
+    """
+
+    def __init__(
+        self, model: Classifier, images: Tensor, prepare: Prepare, scope: Scope = "global", batch_size: int = 250
+    ):
+        if scope not in ("global", "per_gate"):
+            raise ValueError(f"scope {scope!r} received; choose 'global' or 'per_gate'")
+        if not gates_of(model) or len(images) == 0:
+            raise ValueError(f"{model.name} has {len(gates_of(model))} gates and {len(images)} images came; 1 or more")
+        self.model, self.prepare, self.scope = model, prepare, scope
+        self.batches = images.split(batch_size)
+        self.margins = self._margins()
+
+    def thresholds(self, position: float) -> dict[str, float]:
+        """Of every gate at one position."""
+        if position <= 0 or position >= 1:
+            return dict.fromkeys(self.margins, math.inf if position <= 0 else -math.inf)
+        if self.scope == "global":
+            everything = torch.cat(list(self.margins.values()))
+            return dict.fromkeys(self.margins, float(everything.quantile(1 - position)))
+        return {name: float(margins.quantile(1 - position)) for name, margins in self.margins.items()}
+
+    def with_one_at(self, gate: str, position: float, others: dict[str, float]) -> dict[str, float]:
+        """``others``, but with one gate at a position of its own, its quantile taken from its own margins."""
+        own = -math.inf if position >= 1 else float(self.margins[gate].quantile(1 - position))
+        return {**others, gate: own}
+
+    def turn(self, thresholds: dict[str, float]) -> GateRecord:
+        """Set the network's thresholds and run all images; what the gates did, ``(N, T)``."""
+        apply_budget(self.model, thresholds)
+        return self._run()
+
+    @torch.inference_mode()
+    def _run(self) -> GateRecord:
+        records = [self.model.forward_with_gates(self.prepare(batch))[1] for batch in self.batches]
+        return GateRecord(*(torch.cat(columns) for columns in zip(*records, strict=True)))
+
+    def _margins(self) -> dict[str, Tensor]:
+        """Every margin each gate gives when no image leaves: float64, sorted, at most 10,000 a gate."""
+        seen: dict[str, list[Tensor]] = {name: [] for name in gates_of(self.model)}
+        hooks = [gate.register_forward_hook(partial(_keep, seen[name])) for name, gate in gates_of(self.model).items()]
+        apply_budget(self.model, dict.fromkeys(seen, -math.inf))
+        try:
+            self._run()
+        finally:
+            for hook in hooks:
+                hook.remove()
+        together = {name: torch.cat(parts).sort().values for name, parts in seen.items()}
+        return {name: values[:: 1 + len(values) // 10000] for name, values in together.items()}
+
+
+def _keep(margins: list[Tensor], gate: object, arguments: tuple, answer: GateDecision) -> None:
+    margins.append(answer.margin.double())

@@ -1,0 +1,128 @@
+"""A convolution that carries its norms inside: one weight and one bias for every loop."""
+
+import torch
+from torch import Tensor, nn
+
+from drnn.core import LVBN2d
+
+# name -> what torch.ops.mkldnn calls it, with its scalars
+ACTIVATIONS: dict[str | None, tuple[str, list[float]]] = {
+    None: ("none", []),
+    "relu": ("relu", []),
+    "relu6": ("hardtanh", [0.0, 6.0]),
+}
+
+
+def norms_of(norm: nn.Module) -> list[nn.BatchNorm2d | None]:
+    """The norm of every loop; one for all where they share it, [None] where there is none.
+
+    Raises:
+        TypeError: not a norm of this project.
+    """
+    if isinstance(norm, nn.Identity):
+        return [None]
+    loops = list(norm.loops) if isinstance(norm, LVBN2d) else [norm]
+    for part in loops:
+        if not isinstance(part, nn.BatchNorm2d):
+            raise TypeError(f"{type(part).__name__} received; only batch norms can be folded into a convolution")
+    return loops  # type: ignore[return-value]
+
+
+@torch.no_grad()
+def scale_and_shift(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """What the norm does in evaluation, as ``x * scale + shift``, each ``(C,)``; computed in double precision."""
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    scale = norm.weight.double() * (norm.running_var.double() + norm.eps).rsqrt()
+    return scale, norm.bias.double() - norm.running_mean.double() * scale
+
+
+@torch.no_grad()
+def fold(conv: nn.Conv2d, norm: nn.BatchNorm2d | None) -> tuple[Tensor, Tensor]:
+    """Weight and bias of the convolution that equals ``norm(conv(x))`` in evaluation, in the dtype of ``conv``.
+
+    Shape: weight as that of ``conv``, bias ``(C_out,)``.
+    """
+    weight, width = conv.weight, conv.weight.new_zeros(conv.out_channels, dtype=torch.float64)
+    bias = width if conv.bias is None else conv.bias.double()
+    if norm is None:
+        return weight.detach().clone(), bias.to(weight.dtype)
+    scale, shift = scale_and_shift(norm)
+    return (weight.double() * scale[:, None, None, None]).to(weight.dtype), (bias * scale + shift).to(weight.dtype)
+
+
+class FoldedConv2d(nn.Module):
+    """``activation(norm(conv(x)) + residual)`` in evaluation, with the norm of each loop folded in.
+
+    On a CPU in float32, where torch has oneDNN, sum and activation run inside the convolution on weights laid out for
+    it at the first call; elsewhere they run in place behind it. Both are for evaluation only.
+
+    Args:
+        conv: the convolution that the loops share.
+        norm: an `LVBN2d`, one BatchNorm for all loops, or an Identity.
+        fuse: whether oneDNN's fused kernels may be used.
+    """
+
+    def __init__(self, conv: nn.Conv2d, norm: nn.Module, fuse: bool = True):
+        super().__init__()
+        self.stride, self.padding, self.dilation = conv.stride, conv.padding, conv.dilation
+        self.groups, self.fuse = conv.groups, fuse
+        norms = norms_of(norm)
+        for loop, part in enumerate(norms):
+            weight, bias = fold(conv, part)
+            self.register_buffer(f"weight{loop}", weight)
+            self.register_buffer(f"bias{loop}", bias)
+        self.num_sets = len(norms)
+        self._packed: dict[int, Tensor] = {}
+
+    def forward(
+        self, x: Tensor, loop: int = 0, activation: str | None = None, residual: Tensor | None = None
+    ) -> Tensor:
+        """Run as loop number ``loop`` on x ``(N, C_in, H, W)``; ``residual`` has the shape of the output."""
+        loop = loop if self.num_sets > 1 else 0
+        if self._can_fuse(x):
+            return self._fused(x, loop, activation, residual)
+        weight, bias = self.get_buffer(f"weight{loop}"), self.get_buffer(f"bias{loop}")
+        y = torch.nn.functional.conv2d(x, weight, bias, self.stride, self.padding, self.dilation, self.groups)
+        if residual is not None:
+            y = y.add_(residual)
+        if activation == "relu":
+            return y.relu_()
+        return y.clamp_(0.0, 6.0) if activation == "relu6" else y
+
+    def _can_fuse(self, x: Tensor) -> bool:
+        return (
+            self.fuse
+            and x.device.type == "cpu"
+            and x.dtype == torch.float32
+            and x.numel() > 0
+            and not torch.compiler.is_compiling()
+            and not (torch.is_grad_enabled() and x.requires_grad)
+        )
+
+    def _fused(self, x: Tensor, loop: int, activation: str | None, residual: Tensor | None) -> Tensor:
+        where = (list(self.padding), list(self.stride), list(self.dilation), self.groups)
+        if loop not in self._packed:
+            weight = self.get_buffer(f"weight{loop}")
+            self._packed[loop] = torch.ops.mkldnn._reorder_convolution_weight(weight, *where, list(x.shape))
+        weight, bias = self._packed[loop], self._buffers[f"bias{loop}"]
+        name, scalars = ACTIVATIONS[activation]
+        if residual is None:
+            return torch.ops.mkldnn._convolution_pointwise(x, weight, bias, *where, name, scalars, "")
+        after = "relu" if activation == "relu" else None  # the only activation it takes behind a sum
+        y = torch.ops.mkldnn._convolution_pointwise.binary(x, residual, weight, bias, *where, "add", 1.0, after, [], "")
+        return y.clamp_(0.0, 6.0) if activation == "relu6" else y
+
+    def _apply(self, fn, recurse=True):
+        self._packed = {}  # laid out for the old device or dtype
+        return super()._apply(fn, recurse)
+
+    def __getstate__(self) -> dict:
+        """Without the laid-out weights, which cannot be copied; the next call makes them again."""
+        return {**self.__dict__, "_packed": {}}
+
+
+def can_fuse() -> bool:
+    """Whether this torch has the fused kernels; they are torch's own, used by its compiler, and not documented."""
+    kernels = ("_convolution_pointwise", "_reorder_convolution_weight")
+    return torch.backends.mkldnn.is_available() and all(hasattr(torch.ops.mkldnn, name) for name in kernels)

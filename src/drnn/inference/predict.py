@@ -1,0 +1,83 @@
+"""Answers for image files, each with what it cost."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from drnn.costs import Costs, count_costs
+from drnn.inference.images import UnreadableImage, read_image
+from drnn.models import Classifier
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The answer for one file; ``problem`` is set, and the rest empty, where it could not be read.
+
+    Attributes:
+        file: as it was named.
+        label: the class's name.
+        confidence: softmax probability, in 0..1.
+        loops: executed, of all blocks.
+        macs: multiply-adds, gates included.
+        problem: why there is no answer.
+    """
+
+    file: str
+    label: str | None = None
+    confidence: float | None = None
+    loops: int | None = None
+    macs: int | None = None
+    problem: str | None = None
+
+
+def predict_files(
+    model: Classifier,
+    files: Iterable[Path],
+    classes: tuple[str, ...],
+    prepare: Callable[[Tensor], Tensor],
+    batch_size: int = 32,
+    costs: Costs | None = None,
+) -> Iterator[Prediction]:
+    """Classify files in their order, ``batch_size`` at a time.
+
+    Args:
+        model: in evaluation mode; an optimised one needs ``costs``.
+        files: of any kind Pillow reads.
+        classes: K names.
+        prepare: from uint8 ``(N, C, H, W)`` to what the network takes.
+        batch_size: images at a time.
+        costs: of the plain network, where ``model`` is optimised.
+    """
+    costs = costs or count_costs(model)
+    files = iter(files)
+    while group := list(islice(files, batch_size)):
+        read = [_read(path, model.input_size) for path in group]
+        usable = [image for image in read if isinstance(image, Tensor)]
+        answers = iter(_classify(model, usable, classes, prepare, costs))
+        for path, image in zip(group, read, strict=True):
+            good = isinstance(image, Tensor)
+            yield Prediction(str(path), *next(answers)) if good else Prediction(str(path), problem=image)
+
+
+def _read(path: Path, size: tuple[int, int, int]) -> Tensor | str:
+    try:
+        return read_image(path, size)
+    except UnreadableImage as error:
+        return str(error)
+
+
+def _classify(
+    model: Classifier, images: list[Tensor], classes: tuple[str, ...], prepare: Callable[[Tensor], Tensor], costs: Costs
+) -> list[tuple[str, float, int, int]]:
+    if not images:
+        return []
+    with torch.inference_mode():
+        logits, record = model.forward_with_gates(prepare(torch.stack(images)))
+    confidence, best = logits.softmax(1).max(1)
+    columns = (best, confidence, record.executed.sum(1), costs.macs_per_image(record))
+    rows = zip(*(column.tolist() for column in columns), strict=True)
+    return [(classes[label], sure, loops, macs) for label, sure, loops, macs in rows]

@@ -1,0 +1,111 @@
+"""A script is followed to the letter, its multiply-adds are those executed, and a result file is added to."""
+
+import json
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.utils.flop_counter import FlopCounterMode
+
+from drnn import create_model
+from drnn.bench import LoopScript, script_by_rate, script_by_total
+from drnn.bench.inference import read_entries, run_cases, straight_line
+from drnn.bench.measure import time_ends
+from drnn.bench.report import markdown
+from drnn.bench.scripted_gate import Scripted
+from drnn.bench.subjects import Case, build, macs_of, share_of_loops
+from drnn.costs import count_costs
+
+PAIR = ("dr_resnet_digits", "resnet_digits")
+
+
+@settings(max_examples=20, deadline=None)
+@given(rate=st.floats(0, 1), seed=st.integers(0, 9))
+def test_rates_are_conditional(rate, seed):
+    loops = script_by_rate((3, 3, 2), rate, 4000, seed).loops
+    expected = [rate + rate**2 + rate**3] * 2 + [rate + rate**2]
+    torch.testing.assert_close(loops.double().mean(0), torch.tensor(expected).double(), rtol=0, atol=0.12)
+    assert (loops <= torch.tensor([3, 3, 2])).all()
+
+
+def test_totals_have_figure_8s_mean_and_spread():
+    slots = count_costs(create_model("dr_resnet53")).slots
+    script = script_by_total(slots, 11.74, 1.50, 2000, 0.7)
+    assert float(script.totals.double().mean()) == pytest.approx(11.74, abs=0.001)
+    assert float(script.totals.double().std()) == pytest.approx(1.5, abs=0.1)
+    with pytest.raises(ValueError, match="these blocks loop 0 to 23 times"):
+        script_by_total(slots, 24, 1, 5, 0.7)
+
+
+@pytest.mark.parametrize("form", ["plain", "optimised"])
+def test_executed_multiply_adds_are_those_of_the_script(form):
+    model, costs = build(PAIR[0], form, 0), count_costs(create_model(PAIR[0]))
+    script = script_by_rate(costs.slots, 0.6, 12)
+    scripted, x = Scripted(model, script, 6), torch.randn(6, 1, 8, 8)
+    for batch in range(2):
+        scripted.check(x, batch)
+        scripted.prepare(batch)
+        with torch.inference_mode():
+            record = model.forward_with_gates(x)[1]
+        assert torch.equal(costs.macs_per_image(record), macs_of(script, costs)[batch * 6 :][:6])
+    if form == "plain":  # torch counts no fused kernels
+        with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+            scripted.prepare(1)
+            model(x)
+        assert counter.get_total_flops() == 2 * int(macs_of(script, costs)[6:].sum())
+
+
+def test_a_form_that_does_something_else_is_noticed():
+    model = build(PAIR[0], "plain", 0)
+    scripted = Scripted(model, LoopScript(torch.tensor([[1, 2], [0, 3]])), 2)
+    scripted.check(torch.randn(2, 1, 8, 8))
+    scripted.plans[0][0][0].neg_()
+    with pytest.raises(RuntimeError, match="other loops than its script"):
+        scripted.check(torch.randn(2, 1, 8, 8))
+    with pytest.raises(ValueError, match="of 5 blocks received for a network of 2"):
+        Scripted(build(PAIR[0], "plain", 0), LoopScript(torch.ones(2, 5, dtype=torch.long)), 2)
+
+
+def test_the_ends_of_the_line_are_the_network_without_and_with_all_loops():
+    model = build(PAIR[0], "plain", 0)
+    calls = []
+    model.layer2[1].body.register_forward_hook(lambda *_: calls.append(1))
+    with torch.inference_mode():
+        time_ends(model, torch.randn(1, 1, 8, 8))
+        assert len(calls) == 3
+    assert "forward" not in model.layer2[1].__dict__
+    assert share_of_loops(LoopScript(torch.tensor([[3, 3]])), count_costs(model)) == 1.0
+
+
+def test_a_measurement_says_what_it_is_and_a_file_is_added_to(tmp_path):
+    file = tmp_path / "result.json"
+    cases = [Case(*PAIR, form, 2, 3) for form in ("plain", "optimised")]
+    assert len(list(run_cases(cases, 1, file, limit=1))) == 1
+    assert len(list(run_cases(cases, 1, file))) == 1
+    assert list(run_cases(cases, 1, file)) == []
+    entries = read_entries(file)
+    for entry in entries:
+        assert entry["efficiency"] > 0
+        assert entry["ratio"] == pytest.approx(entry["latency_s"][0] / entry["latency_s"][1], rel=1)
+        assert entry["images"] == 6
+    assert "| optimised | 1 | 2 | 3 |" in markdown(entries)
+    file.write_text(json.dumps([1]))
+    with pytest.raises(ValueError, match="no result file of drnn bench"):
+        read_entries(file)
+
+
+def test_the_straight_line_in_closed_form():
+    entries = [{"macs_mean": m, "latency_s": [1 + 2 * m], "ends_s": [1.0]} for m in (0.0, 1.0, 2.0, 5.0)]
+    assert straight_line(entries) == pytest.approx({"r2": 1.0, "rest": 1.0, "points": 4})
+    entries[1]["latency_s"] = [9.0]
+    assert straight_line(entries)["r2"] < 0.9
+    with pytest.raises(ValueError, match="2 rates received"):
+        straight_line(entries[:2])
+
+
+@pytest.mark.parametrize("field", [{"form": "fast"}, {"batch_size": 0}, {"rounds": 0}])
+def test_cases_refuse_what_cannot_be_measured(field):
+    (name,) = field
+    with pytest.raises(ValueError, match=name.replace("_", " ")):
+        Case(**{"first": PAIR[0], "second": PAIR[1], "form": "plain", "batch_size": 1, "rounds": 1, **field})

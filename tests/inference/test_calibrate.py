@@ -1,0 +1,124 @@
+"""A budget is met: on the images it was found on and on the test images, and from closed to open."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from drnn.cli.main import main
+from drnn.costs import count_costs
+from drnn.data import Normalize
+from drnn.inference import apply_budget, gates_of, read_budget
+from drnn.inference.calibrate import calibrate, mean_macs
+from drnn.inference.dial import Dial
+from drnn.inference.request import Request, parse_request
+from drnn.training import evaluate, find_recipe, train
+from drnn.training.checkpoint import load_run
+
+TINY = replace(find_recipe("digits"), epochs=3, threads=1)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run") / "digits"
+    train(TINY, folder, progress=False)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def dial(run):
+    model, _, data = load_run(run)
+    return Dial(model, data.train_images[:300], Normalize(data.mean, data.std))
+
+
+@pytest.mark.parametrize("scope", ["global", "per_gate"])
+@pytest.mark.parametrize("share", [0.5, 0.8])
+def test_the_test_images_cost_what_was_asked_for(run, share, scope):
+    budget = calibrate(run, Request(share, "share"), scope)
+    model, _, data = load_run(run)
+    apply_budget(model, budget.thresholds)
+    macs = evaluate(model, data.test_images, data.test_labels, Normalize(data.mean, data.std)).macs.double()
+    chance = 3 * float(macs.std()) / len(macs) ** 0.5  # other images than those the thresholds were found on
+    assert budget.found["macs_mean"] == pytest.approx(share * budget.found["static_macs"], rel=0.01)
+    target = share * budget.found["static_macs"]
+    assert float(macs.mean()) == pytest.approx(target, abs=max(0.02 * target, chance))
+
+
+def test_the_dial_goes_from_closed_to_open_and_never_back(dial):
+    costs = count_costs(dial.model)
+    spent = [mean_macs(dial, costs, dial.thresholds(position / 10)) for position in range(11)]
+    assert spent == sorted(spent)
+    assert spent[0] == costs.expected_macs(0)
+    assert spent[-1] == costs.max_macs
+    assert len(set(spent)) > 5
+
+
+def test_what_no_threshold_can_do_is_refused(run):
+    with pytest.raises(ValueError, match=r"all gates closed and .* M with all open"):
+        calibrate(run, Request(0.1, "share"))
+    with pytest.raises(ValueError, match="ms an image were asked for; on this machine"):
+        calibrate(run, Request(1e5, "ms"))
+
+
+def test_the_command_keeps_a_budget_and_eval_uses_it(run, capsys):
+    assert main(["eval", str(run), "--json"]) == 0
+    before = json.loads(capsys.readouterr().out)
+    assert main(["calibrate", str(run), "--macs", "0.5"]) == 0
+    assert "of the static network" in capsys.readouterr().out
+    assert main(["eval", str(run), "--budget", "--json"]) == 0
+    after = json.loads(capsys.readouterr().out)
+    assert after["macs_mean"] == pytest.approx(0.5 * read_budget(run).found["static_macs"], rel=0.06)
+    assert after["macs_mean"] != before["macs_mean"]
+    assert main(["eval", str(run), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == before
+
+
+def test_milliseconds_become_multiply_adds_between_the_two_ends(run, monkeypatch):
+    def seconds_of(model, image):
+        return 2.0 if float(next(iter(gates_of(model).values())).threshold) > 0 else 6.0
+
+    monkeypatch.setattr("drnn.inference.calibrate.time_ms", seconds_of)
+    budget = calibrate(run, Request(3.0, "ms"))
+    costs = count_costs(load_run(run)[0])
+    low, high = costs.expected_macs(0), costs.max_macs
+    assert budget.found["macs_target"] == pytest.approx(low + (high - low) / 4)
+    assert budget.found["macs_mean"] == pytest.approx(budget.found["macs_target"], rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("macs", "ms", "message"),
+    [
+        (None, None, "give one of"), ("0.8", 3.0, "give one of"), ("80", None, "write G or M"),
+        ("x", None, "write a share"), ("0", None, "more than 0"), (None, -1.0, "more than 0"),
+    ],
+)  # fmt: skip
+def test_requests_that_say_nothing_clear_are_refused(macs, ms, message):
+    with pytest.raises(ValueError, match=message):
+        parse_request(macs, ms)
+
+
+def test_the_curve_goes_from_closed_to_open(run, tmp_path, capsys):
+    out = tmp_path / "sub" / "curve"
+    assert main(["curve", str(run), "--points", "3", "--out", str(out)]) == 0
+    printed = capsys.readouterr().out
+    rows = json.loads(out.with_suffix(".json").read_text())["rows"]
+    costs = count_costs(load_run(run)[0])
+    assert [row["position"] for row in rows] == [None, 0.0, 0.5, 1.0]
+    assert (rows[1]["macs_mean"], rows[3]["macs_mean"]) == (costs.expected_macs(0), costs.max_macs)
+    assert rows[0]["acc1"] == json.loads((run / "summary.json").read_text())["acc1"]
+    assert out.with_suffix(".csv").read_text() == printed
+    assert printed.count("\n") == 5
+
+
+def test_the_curves_picture(run, tmp_path, capsys):
+    pytest.importorskip("matplotlib", reason="the extra plot is not installed")
+    file = tmp_path / "curve.svg"
+    assert (
+        main(["curve", str(run), str(run), "--points", "2", "--out", str(tmp_path / "c"), "--picture", str(file)]) == 0
+    )
+    assert "as trained" in file.read_text() or file.stat().st_size > 5000
+    assert (
+        main(["curve", str(run), "--points", "2", "--out", str(tmp_path / "c"), "--picture", str(tmp_path / "x.xyz")])
+        == 2
+    )
+    assert "ends in .png" in capsys.readouterr().err
