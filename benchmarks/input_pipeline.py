@@ -1,24 +1,21 @@
-"""What the CIFAR-10 input pipeline and one training step cost, measured in pairs in one run.
+"""What the CIFAR-10 input pipeline costs, measured in pairs in one run.
 
 python benchmarks/input_pipeline.py [--data_root DIR] [--rounds 9]
 """
 
 import argparse
 from collections.abc import Callable
-from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import torch
 from torchvision.transforms import v2
 from torchvision.transforms.functional import to_pil_image
 
-from drnn.data import Dataset, Normalize, PadCropFlip, load_dataset
+from drnn.data import Augmentation, Dataset, EpochPlan, Normalize, load_dataset
 from drnn.provenance import environment
 from drnn.storage import write_json
 from drnn.timing import time_pairs
-from drnn.training import find_recipe
-from drnn.training.run_folder import build_model
-from drnn.training.trainer import Session
 
 RESULT = Path(__file__).parent / "results" / "input_pipeline.json"
 BATCH, SEED = 256, 0
@@ -33,12 +30,12 @@ def paired(first: Callable[[], object], second: Callable[[], object], rounds: in
 
 def input_pipeline(data: Dataset, rounds: int) -> dict:
     """Batches from the resident tensor against a DataLoader over PIL images; ten batches a measurement."""
-    generator, normalize = torch.Generator().manual_seed(SEED), Normalize(data.mean, data.std)
-    augment = PadCropFlip(4, True)
+    normalize, augmentation = Normalize(data.mean, data.std), Augmentation(padding=4, flip=True)
 
     def resident():
-        for rows in torch.randperm(len(data.train_images), generator=generator)[: 10 * BATCH].split(BATCH):
-            normalize(augment(data.train_images[rows], generator))
+        batches = data.train_batches(EpochPlan(SEED, 0, BATCH), augmentation)
+        for images, _ in islice(batches, 10):
+            normalize(images)
 
     class Pictures(torch.utils.data.Dataset):
         transform = v2.Compose(
@@ -66,18 +63,6 @@ def input_pipeline(data: Dataset, rounds: int) -> dict:
     return paired(resident, pictures, rounds, 10 * BATCH)
 
 
-def training_step(data: Dataset, rounds: int) -> dict:
-    """One step of the paper's recipe, augmentation included: dr_resnet16_cifar against resnet20_cifar."""
-    steps = []
-    for name in ("cifar10-dr16", "cifar10-resnet20"):
-        recipe = replace(find_recipe(name), lr=0.01)
-        torch.manual_seed(SEED)
-        session = Session(recipe, build_model(recipe, data), data, torch.Generator().manual_seed(SEED))
-        session.model.train()
-        steps.append(lambda s=session: s.step(torch.randperm(len(data.train_images))[:BATCH], 0.01))
-    return paired(steps[0], steps[1], rounds, BATCH)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data_root", default="data", help="folder of CIFAR-10")
@@ -88,13 +73,11 @@ def main() -> None:
         "environment": environment(),
         "seed": SEED,
         "input": {"sides": ["resident tensor", "DataLoader over PIL"], **input_pipeline(data, options.rounds)},
-        "step": {"sides": ["dr_resnet16_cifar", "resnet20_cifar"], **training_step(data, options.rounds)},
     }
     write_json(RESULT, result)
-    for name in ("input", "step"):
-        part = result[name]
-        print(name, *(f"{s}: {r:.0f} images/s;" for s, r in zip(part["sides"], part["images_per_s"], strict=True)),
-              f"ratio {part['ratio']:.2f}")  # fmt: skip
+    part = result["input"]
+    rates = (f"{side}: {rate:.0f} images/s;" for side, rate in zip(part["sides"], part["images_per_s"], strict=True))
+    print(*rates, f"ratio {part['ratio']:.2f}")
 
 
 if __name__ == "__main__":

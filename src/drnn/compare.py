@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from drnn.costs import count_params
-from drnn.data import Dataset, Normalize
+from drnn.data import Dataset, Normalize, StreamedDataset
 from drnn.models import Classifier
 from drnn.provenance import environment
 from drnn.timing import time_pairs
@@ -19,7 +19,7 @@ from drnn.training.checkpoint import load_run
 class _Side:
     model: Classifier
     recipe: Recipe
-    dataset: Dataset
+    dataset: Dataset | StreamedDataset
 
 
 def compare_runs(

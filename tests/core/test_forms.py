@@ -133,11 +133,13 @@ def test_only_executing_images_are_computed_in_evaluation(block):
     assert sizes == [count for count in record.executed.sum(0).tolist() if count]
 
 
-def test_training_computes_those_that_arrive(block):
-    sizes = []
-    block.body.register_forward_pre_hook(lambda _, arguments: sizes.append(len(arguments[0])))
+def test_training_computes_those_that_arrive_and_differentiates_those_that_execute(block):
+    sizes = {True: [], False: []}
+    block.body.register_forward_pre_hook(lambda _, given: sizes[torch.is_grad_enabled()].append(len(given[0])))
     _, record = block.forward_with_gates(images(6))
-    assert sizes == record.arrived.sum(0).tolist()
+    assert sizes[True] == record.executed.sum(0).tolist()
+    leaves = (record.arrived & ~record.executed).sum(0).tolist()
+    assert sizes[False] == [count for count in leaves if count]
 
 
 def test_record_says_who_arrived(block):

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from drnn.core import GateDecision, ILVBN2d, LoopGroups, OpenGate, RecursiveBlock
-from drnn.core.norms import DecisionBatchNorm2d, pooled_moments
+from drnn.core.groups import group_moments
+from drnn.core.norms import DecisionBatchNorm2d
 from drnn.models.blocks import BasicBlock
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -124,14 +125,42 @@ def test_a_batch_of_one_value_trains():
     assert torch.isfinite(block(images(1, size=1))).all()
 
 
-def test_pooled_moments_are_exact_far_from_zero():
+def test_moments_of_groups_are_exact_far_from_zero():
     x = torch.randn(8, 3, 4, 4, generator=torch.Generator().manual_seed(0)) + 1e3
-    var, mean = torch.var_mean(x, (2, 3), correction=0)
-    pooled, spread, count = pooled_moments(mean, var, torch.arange(8) < 5, 16)
+    members = torch.stack([torch.arange(8) < 5, torch.arange(8) == 9])
+    mean, var, count = group_moments(x, members)
     exact = x[:5].double()
-    torch.testing.assert_close(pooled.double(), exact.mean((0, 2, 3)), rtol=1e-6, atol=0)
-    torch.testing.assert_close(spread.double(), exact.var((0, 2, 3), correction=0), rtol=1e-3, atol=0)
-    assert int(count) == 80
+    torch.testing.assert_close(mean[0].double(), exact.mean((0, 2, 3)), rtol=1e-6, atol=0)
+    torch.testing.assert_close(var[0].double(), exact.var((0, 2, 3), correction=0), rtol=1e-3, atol=0)
+    assert count[:, 0].tolist() == [80, 0]
+    assert not mean[1].any()
+
+
+@pytest.mark.parametrize(("offset", "spread"), [(0.0, 1.0), (1e3, 1.0), (0.0, 1e-4), (-20.0, 1e-3)])
+def test_normalising_groups_in_float32_equals_the_formula_in_float64(offset, spread):
+    """Outputs and all gradients; a tiny variance, and a large mean, cost no more than float32's own rounding of x."""
+    generator, norm = torch.Generator().manual_seed(0), DecisionBatchNorm2d(3)
+    torch.nn.init.normal_(norm.weight, generator=generator)
+    x = torch.randn(9, 3, 4, 4, generator=generator) * spread + offset
+    dy = torch.randn(x.shape, generator=generator)
+    arrives, executes = torch.arange(9) < 8, torch.arange(9) < 5
+    dy[~arrives] = 0  # nothing flows back to an image that left
+    exact_x, exact_w = x.double().requires_grad_(), norm.weight.detach().double().requires_grad_()
+    parts = []
+    for group in (exact_x[:5], exact_x[5:8]):
+        var, mean = torch.var_mean(group, (0, 2, 3), correction=0, keepdim=True)
+        parts.append((group - mean) / (var + norm.eps).sqrt() * exact_w[:, None, None])
+    exact = torch.cat(parts)
+    expected = torch.autograd.grad(exact, (exact_x, exact_w), dy[:8].double())
+    x.requires_grad_()
+    out = norm(x, 0, LoopGroups(arrives, executes))
+    got = torch.autograd.grad(out, (x, norm.weight, norm.bias), dy)
+    tolerance = 1e-5 + abs(offset) * 2e-7 / spread  # float32 knows x to 6e-8 of its size
+    torch.testing.assert_close(out[:8].double(), exact, rtol=1e-5, atol=tolerance)
+    scale = float(expected[0].abs().max())
+    torch.testing.assert_close(got[0].double(), expected[0], rtol=1e-5, atol=tolerance * scale)
+    torch.testing.assert_close(got[1].double(), expected[1], rtol=1e-5, atol=tolerance * 100)
+    torch.testing.assert_close(got[2], dy.sum((0, 2, 3)), rtol=1e-5, atol=1e-5)
 
 
 def naive_and_lvbn():

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from drnn.data import Normalize, PadCropFlip, epoch_batches, hold_out, load_dataset
+from drnn.data import Augmentation, Cutout, EpochPlan, Normalize, PadCropFlip, Share, hold_out, load_dataset
 from drnn.data.cifar10 import MEAN, STD, read_binary
 
 
@@ -49,12 +49,57 @@ def test_normalize():
     torch.testing.assert_close(Normalize(MEAN, STD)(images), expected.float(), rtol=1e-5, atol=1e-5)
 
 
-@given(st.integers(0, 50), st.integers(1, 20), st.booleans())
-def test_batches_visit_every_image_once(images, size, drop_last):
-    batches = list(epoch_batches(images, size, torch.Generator().manual_seed(0), drop_last))
-    seen = sorted(torch.cat(batches).tolist()) if batches else []
-    assert len(set(seen)) == len(seen) == (images - images % size if drop_last else images)
-    assert all(len(batch) == size for batch in batches[: None if drop_last else -1])
+@given(images=st.integers(0, 50), size=st.integers(1, 20), seed=st.integers(0, 3), epoch=st.integers(0, 3))
+def test_an_epoch_visits_every_image_once(images, size, seed, epoch):
+    plan = EpochPlan(seed, epoch, size)
+    batches = list(plan.batches(images))
+    seen = torch.cat([rows for _, rows in batches]).tolist() if batches else []
+    assert len(set(seen)) == len(seen) == images - images % size
+    assert [number for number, _ in batches] == list(range(plan.num_batches(images)))
+    assert all(len(rows) == size for _, rows in batches)
+
+
+def test_an_epoch_goes_on_anywhere_and_differs_from_the_next():
+    data, augmentation = load_dataset("digits"), Augmentation(padding=1, flip=True, cutout=3)
+    whole = list(data.train_batches(EpochPlan(5, 2, 100), augmentation))
+    rest = list(data.train_batches(EpochPlan(5, 2, 100, first=7), augmentation))
+    assert len(whole) == 11
+    assert len(rest) == 4
+    for (images, labels), (again, same) in zip(whole[7:], rest, strict=True):
+        assert torch.equal(images, again)
+        assert torch.equal(labels, same)
+    for other in (EpochPlan(5, 3, 100), EpochPlan(6, 2, 100)):
+        assert not torch.equal(next(data.train_batches(other, augmentation))[0], whole[0][0])
+
+
+@pytest.mark.parametrize("processes", [2, 3])
+def test_processes_share_what_one_would_see(processes):
+    data, augmentation = load_dataset("digits"), Augmentation(padding=1, flip=True)
+    plan, shares = EpochPlan(0, 0, 12), [Share(rank, processes) for rank in range(processes)]
+    (images, labels), *_ = data.train_batches(plan, augmentation)
+    parts = [next(data.train_batches(plan, augmentation, share)) for share in shares]
+    assert torch.equal(torch.cat([part for part, _ in parts]), images)
+    assert torch.equal(torch.cat([part for _, part in parts]), labels)
+    tests = [torch.cat([y for _, y in data.test_batches(50, share)]) for share in shares]
+    assert sum(map(len, tests)) == 599
+    for rank, part in enumerate(tests):
+        assert torch.equal(part, data.test_labels[rank::processes])
+
+
+@settings(deadline=None)
+@given(side=st.integers(0, 9), seed=st.integers(0, 20))
+def test_cutout_greys_one_square_an_image(side, seed):
+    images = torch.full((5, 3, 8, 6), 200, dtype=torch.uint8)
+    out = Cutout(side, (1, 2, 3))(images, torch.Generator().manual_seed(seed))
+    for image in out:
+        cut = image[0] == 1
+        assert torch.equal(image[1] == 2, cut)
+        assert torch.equal(image[2] == 3, cut)
+        assert (image[:, ~cut] == 200).all()
+        rows, columns = cut.any(1), cut.any(0)
+        assert torch.equal(cut, rows[:, None] & columns[None])
+        assert int(rows.sum()) <= side >= int(columns.sum())
+        assert int(cut.sum()) >= (side // 2) * (side // 2)
 
 
 def test_digits_are_split_once_and_in_proportion():

@@ -1,11 +1,13 @@
 """Entry of the command ``drnn``: finds the verb, and turns errors a user can mend into one line."""
 
+import logging
 import sys
 from difflib import get_close_matches
 from importlib import import_module
 
 VERBS = {
     "train": "train a network by a recipe, evaluate it, and keep the run in a folder",
+    "runs": "list runs with their best error",
     "eval": "evaluate a run again",
     "compare": "put two runs side by side: accuracy, parameters, multiply-adds, measured milliseconds",
     "calibrate": "turn a run's gates, without training, until an image costs what is asked for",
@@ -38,9 +40,9 @@ drnn VERB --help explains a verb; drnn --version prints the version."""
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one verb; returns the exit code: 0, 1 where part of the work failed, 2 for what the user can mend.
+    """Run one verb; returns the exit code.
 
-    130 when interrupted.
+    0; 1 where part of the work failed; 2 for what the user can mend; 143 or 130 when a signal ended it.
     """
     arguments = sys.argv[1:] if argv is None else argv
     if not arguments or arguments[0] in ("-h", "--help", "help"):
@@ -57,14 +59,16 @@ def main(argv: list[str] | None = None) -> int:
         hint = f"did you mean {near[0]!r}?" if near else f"choose one of {', '.join(VERBS)}."
         print(f"drnn: there is no verb {verb!r}; {hint}", file=sys.stderr)
         return 2
+    logging.basicConfig(format="drnn: %(message)s", level=logging.WARNING)
+    logging.getLogger("drnn").setLevel(logging.INFO)
     try:
         return import_module(f"drnn.cli.{verb}").run(rest) or 0
     except MENDABLE as error:
         print(f"drnn {verb}: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print(f"drnn {verb}: interrupted", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as error:
+        print(f"drnn {verb}: {error or 'interrupted'}", file=sys.stderr)
+        return getattr(error, "exit_code", 130)
 
 
 if __name__ == "__main__":

@@ -12,4 +12,4 @@ def run(argv: list[str]) -> None:
     ).parse_args(argv)
     for name, make in RECIPES.items():
         recipe = make()
-        print(f"{name:21} {recipe.model:20} {recipe.dataset}, {recipe.epochs} epochs, seed {recipe.seed}")
+        print(f"{name:27} {recipe.model:20} {recipe.dataset}, {recipe.epochs} epochs, seed {recipe.seed}")

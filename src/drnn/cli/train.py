@@ -1,10 +1,11 @@
 """``drnn train RECIPE [--field value ...]``."""
 
+import os
 from pathlib import Path
 
 from jsonargparse import ArgumentParser
 
-from drnn.training import RECIPES, find_recipe, train
+from drnn.training import find_recipe, train
 from drnn.training.recipe import Recipe, recipe_from_dict
 
 
@@ -12,12 +13,16 @@ def parser(recipe: Recipe) -> ArgumentParser:
     """All fields of a recipe as options, with those of ``recipe`` for defaults."""
     made = ArgumentParser(
         prog="drnn train RECIPE",
-        description=f"Train by a recipe: {', '.join(RECIPES)}; or a YAML file of the fields below, "
+        description="Train by a recipe (drnn recipes lists them), or by a YAML file of the fields below, "
         "which may start from a named recipe with a line 'base: NAME'. The run is kept in a folder: "
-        "recipe.yaml, environment.json, metrics.jsonl, weights.safetensors, summary.json.",
+        "recipe.yaml, environment.json, metrics.jsonl, checkpoints, weights.safetensors, summary.json. "
+        "The same command again goes on where a run stopped. Under torchrun, processes share each batch.",
     )
     made.add_argument("--out", type=str, default=f"runs/{recipe.name}", help="the run folder")
     made.add_argument("--overwrite", action="store_true", help="replace a run that is already there")
+    made.add_argument("--resume", action="store_true", help="refuse to start from nothing")
+    made.add_argument("--checkpoint_minutes", type=float, default=10.0, help="longest time between checkpoints")
+    made.add_argument("--tensorboard", action="store_true", help="also write TensorBoard events (extra: log)")
     made.add_argument("--quiet", action="store_true", help="no progress bar")
     made.add_argument("--print_recipe", action="store_true", help="print the resolved recipe as YAML and stop")
     made.add_class_arguments(Recipe)
@@ -29,19 +34,30 @@ def run(argv: list[str]) -> None:
     """Train."""
     named = argv[:1] if argv and not argv[0].startswith("-") else []
     if not named and not {"-h", "--help"} & set(argv):
-        raise ValueError(f"name a recipe first: one of {', '.join(RECIPES)}, or a YAML file")
+        raise ValueError("name a recipe first: digits, another of drnn recipes, or a YAML file")
     recipe = find_recipe(named[0]) if named else Recipe()
     options = parser(recipe).parse_args(argv[len(named) :]).as_dict()
-    out, overwrite, quiet, show = (options.pop(name) for name in ("out", "overwrite", "quiet", "print_recipe"))
+    names = ("out", "overwrite", "resume", "checkpoint_minutes", "tensorboard", "quiet", "print_recipe")
+    out, overwrite, resume, minutes, tensorboard, quiet, show = (options.pop(name) for name in names)
     recipe = recipe_from_dict(options)
     if show:
         import yaml
 
         print(yaml.safe_dump(recipe.to_dict(), sort_keys=False), end="")
         return
-    summary = train(recipe, Path(out), overwrite, progress=not quiet)
-    print(
-        f"{recipe.model}: test accuracy {summary['acc1']:.2%} on {summary['images']} images, "
+    summary = train(recipe, Path(out), overwrite, not quiet, resume, minutes, tensorboard)
+    if os.environ.get("RANK", "0") == "0":
+        print(describe(summary, out))
+
+
+def describe(summary: dict, out: str) -> str:
+    """A finished run in a sentence."""
+    average = summary["ema"]
+    averaged = "" if average is None else f" (average of the weights: {average['acc1']:.2%})"
+    return (
+        f"{summary['recipe']['model']}: test accuracy {summary['acc1']:.2%}"
+        f"{averaged} "
+        f"on {summary['images']} images, "
         f"{summary['mean_loops']:.2f} of {summary['max_loops']} loops and {summary['macs_mean'] / 1e6:.2f} M "
         f"multiply-adds an image (at most {summary['max_macs'] / 1e6:.2f} M), {summary['params']:,} parameters; "
         f"trained in {summary['train_s']:.0f} s. Kept in {out}"

@@ -11,7 +11,7 @@ from drnn.core.gates import (
     OpenGate,
     TrainingNoise,
 )
-from drnn.core.loss import target_rate_loss
+from drnn.core.loss import rate_loss, target_rate_loss
 from drnn.core.norms import ILVBN2d, LoopGroups, LVBN2d, SharedBatchNorm2d
 from drnn.core.record import GateRecord
 
@@ -30,5 +30,6 @@ __all__ = [
     "RecursiveBlock",
     "SharedBatchNorm2d",
     "TrainingNoise",
+    "rate_loss",
     "target_rate_loss",
 ]

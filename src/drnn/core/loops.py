@@ -1,10 +1,13 @@
 """Four ways to run the same loop. Each gives the output and one step per loop that was run."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
-from drnn.core.norms import LoopGroups
+from drnn.core.norms import LEAVING, LoopGroups
 from drnn.core.record import LoopStep
+from drnn.core.rows import Join, Part, take
 
 Result = tuple[Tensor, list[LoopStep]]
 
@@ -33,7 +36,9 @@ def loop_dense(gate: nn.Module, body: nn.Module, num_loops: int, x: Tensor) -> R
 def loop_arrivals(gate: nn.Module, body: nn.Module, num_loops: int, x: Tensor) -> Result:
     """Training: compute only the images that arrive at a loop; those it turns away still teach the gate.
 
-    A loop that nobody reaches runs on an empty batch, so that each of its parameters gets a gradient (zero).
+    The two groups are computed apart, each in one contiguous batch, which is also how I-LVBN normalises them. What
+    the body makes of an image that leaves reaches the gate's gradient and nothing else, so it needs no graph.
+    A loop that nobody executes runs on an empty batch, so that each of its parameters gets a gradient (zero).
     """
     looping, rows = x.new_ones(x.shape[0]), torch.arange(x.shape[0], device=x.device)
     left: list[tuple[Tensor, Tensor]] = []
@@ -42,14 +47,41 @@ def loop_arrivals(gate: nn.Module, body: nn.Module, num_loops: int, x: Tensor) -
         answer = gate(x)
         steps.append(LoopStep(answer, rows))
         executes = answer.executes
-        everyone = bool(executes.all())
         looping = looping * answer.decision
-        y = body(x, loop, LoopGroups(torch.ones_like(executes), executes, everyone))
-        x = _blend(looping, y, x)
-        if not everyone:
-            left.append((x[~executes], rows[~executes]))
-            x, rows, looping = x[executes], rows[executes], looping[executes]
-    return _in_order([*left, (x, rows)]), steps
+        if not executes.all():
+            going, leaving = executes.nonzero()[:, 0], (~executes).nonzero()[:, 0]
+            x, stays = Part.apply(x, going, leaving)
+            with torch.no_grad():
+                y = body(stays, loop, LEAVING)
+            left.append((rows[leaving], Gated.apply(stays, y, stays, looping[leaving])))
+            rows, looping = rows[going], looping[going]
+        y = body(x, loop, None)
+        x = Gated.apply(y, y, x, looping)
+    if not left:
+        return x, steps
+    places, parts = zip(*left, (rows, x), strict=True)
+    return Join.apply(places, *parts), steps
+
+
+class Gated(torch.autograd.Function):
+    """``a * y + (1 - a) * x`` where a is exactly 0, or exactly 1, for every image: so either x or y, unchanged.
+
+    Differentiates like the formula, but takes which of the two is chosen as given; x and y themselves only tell
+    the gradient of a.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, chosen: Tensor, y: Tensor, x: Tensor, looping: Tensor) -> Tensor:
+        """``chosen (N, C, H, W)``, which is y or x; ``looping (N,)`` is a."""
+        ctx.save_for_backward(y, x)
+        return chosen.view_as(chosen)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, Tensor]:
+        """The gradient itself for what was chosen; along ``y - x`` for a."""
+        y, x = ctx.saved_tensors
+        (gradient,) = gradients
+        return gradient, None, None, (gradient * (y - x)).sum((1, 2, 3))
 
 
 def loop_executing(gate: nn.Module, body: nn.Module, num_loops: int, x: Tensor) -> Result:
@@ -73,23 +105,12 @@ def loop_executing(gate: nn.Module, body: nn.Module, num_loops: int, x: Tensor) 
             out = torch.empty_like(x) if out is None else out
             _put(out, leaving if rows is None else rows[leaving], x, leaving)
             rows = going if rows is None else rows[going]
-            x = _gather(x, going)
+            x = take(x, going)
         x = body(x, loop, None)
     if out is None or rows is None:
         return x, steps
     _put(out, rows, x)
     return out, steps
-
-
-def _gather(x: Tensor, rows: Tensor) -> Tensor:
-    """``x[rows]`` in the memory format of x, ``(N, C, H, W) -> (M, C, H, W)``.
-
-    Taken over rows of plain memory, because torch's own ``index_select`` gives up channels_last.
-    """
-    if x.is_contiguous():
-        return x.index_select(0, rows)
-    moved = x.permute(0, 2, 3, 1).contiguous()  # no copy where x is channels_last
-    return moved.index_select(0, rows).permute(0, 3, 1, 2)
 
 
 def _put(out: Tensor, places: Tensor, x: Tensor, rows: Tensor | None = None) -> None:
@@ -104,10 +125,3 @@ def _put(out: Tensor, places: Tensor, x: Tensor, rows: Tensor | None = None) -> 
 def _blend(looping: Tensor, new: Tensor, old: Tensor) -> Tensor:
     share = looping[:, None, None, None]
     return share * new + (1 - share) * old
-
-
-def _in_order(parts: list[tuple[Tensor, Tensor]]) -> Tensor:
-    """Images that left at different loops, back in the order of the batch."""
-    if len(parts) == 1:
-        return parts[0][0]
-    return torch.cat([part for part, _ in parts])[torch.cat([rows for _, rows in parts]).argsort()]

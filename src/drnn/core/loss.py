@@ -22,10 +22,13 @@ def target_rate_loss(record: GateRecord, target: float) -> Tensor:
 
     Source: ConvNet-AIG's rate loss, on the conditional rate: E[loops] of a block is the sum of target^i (Figure 8).
     """
-    if record.decision.shape[1] == 0:
+    return rate_loss(record.decision.sum(0), record.arrived.sum(0), target)
+
+
+def rate_loss(executed: Tensor, arrived: Tensor, target: float) -> Tensor:
+    """`target_rate_loss` from counts of images ``(T,)``: that executed, differentiable, and that arrived."""
+    if executed.shape[0] == 0:
         raise ValueError("this network has no loop slots (T = 0), so no rate to hold; leave the rate loss out")
     if not 0 <= target <= 1:
         raise ValueError(f"target rate {target} received; a rate lies between 0 and 1")
-    arrived = record.arrived.sum(0)
-    rate = (record.decision * record.arrived).sum(0) / arrived.clamp(min=1)
-    return ((rate - target) ** 2 * (arrived > 0)).mean()
+    return ((executed / arrived.clamp(min=1) - target) ** 2 * (arrived > 0)).mean()

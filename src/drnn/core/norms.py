@@ -1,7 +1,7 @@
 """Batch normalisation inside a block that loops: shared, one per loop (LVBN), and per decision (I-LVBN).
 
 Every norm here is called as ``norm(x, loop, groups)`` with x ``(N, C, H, W)``, the 0-based loop, and the
-groups the gate split the batch into (None where there is no gate, and always ignored in evaluation).
+groups the gate split the batch into (None where every image executes; always ignored in evaluation).
 """
 
 from typing import ClassVar, NamedTuple
@@ -9,16 +9,18 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from drnn.core.groups import NormalizeGroups, group_moments
+
 
 class LoopGroups(NamedTuple):
-    """Who is who in one loop of one batch: bool masks ``(N,)``.
+    """Who is who in one loop of one batch: bool masks ``(N,)``, or one bool where it is the same for all."""
 
-    ``everyone_executes`` is True only where the host already knows it, so that nobody has to ask the device.
-    """
+    arrives: Tensor | bool
+    executes: Tensor | bool
 
-    arrives: Tensor
-    executes: Tensor
-    everyone_executes: bool = False
+
+LEAVING = LoopGroups(arrives=True, executes=False)
+"""Every image of the batch leaves at this loop; None says the same of a batch that executes it."""
 
 
 class SharedBatchNorm2d(nn.BatchNorm2d):
@@ -98,56 +100,48 @@ class DecisionBatchNorm2d(nn.BatchNorm2d):
 
     def forward(self, input: Tensor, loop: int = 0, groups: LoopGroups | None = None) -> Tensor:
         """Normalise ``input (N, C, H, W)``, each image with the statistics of its group."""
-        if groups is None or not self.training:
+        if not self.training:
             return super().forward(input)
-        pixels = input.shape[2] * input.shape[3]
-        if groups.everyone_executes and input.shape[0] * pixels > 1:
-            return super().forward(input)
-        if input.shape[0] == 0:
-            return torch.nn.functional.batch_norm(
-                input, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps
-            )
-        var, mean = torch.var_mean(input, (2, 3), correction=0)  # (N, C): every image's own moments
-        leaves = groups.arrives & ~groups.executes
-        mean_e, var_e, count_e = pooled_moments(mean, var, groups.executes, pixels)
-        mean_l, var_l, count_l = pooled_moments(mean, var, leaves, pixels)
-        use_e = self._or_running(mean_e, var_e, count_e)
-        use_l = self._or_running(mean_l, var_l, count_l)
-        executes = groups.executes[:, None]
-        centre = torch.where(executes, use_e[0], use_l[0])[:, :, None, None]
-        scale = torch.where(executes, (use_e[1] + self.eps).rsqrt(), (use_l[1] + self.eps).rsqrt()) * self.weight
-        out = (input - centre) * scale[:, :, None, None] + self.bias[:, None, None]
-        self._follow(self.running_mean, self.running_var, mean_e, var_e, count_e)
-        self._follow(self.skipped_mean, self.skipped_var, mean_l, var_l, count_l)
+        if groups is None:
+            return self._one_group(input, self.running_mean, self.running_var, self.num_batches_tracked)
+        if groups is LEAVING:
+            return self._one_group(input, self.skipped_mean, self.skipped_var)
+        assert isinstance(groups.arrives, Tensor)
+        assert isinstance(groups.executes, Tensor)
+        return self._two_groups(input, groups.arrives, groups.executes)
+
+    def _one_group(self, x: Tensor, mean: Tensor | None, var: Tensor | None, batches: Tensor | None = None) -> Tensor:
+        enough = x.shape[0] * x.shape[2] * x.shape[3] > 1
+        if enough and batches is not None:
+            batches += 1
+        if not enough:
+            mean, var = self.running_mean, self.running_var
+        return nn.functional.batch_norm(
+            x, mean, var, self.weight, self.bias, enough, 0.0 if self.momentum is None else self.momentum, self.eps
+        )
+
+    def _two_groups(self, x: Tensor, arrives: Tensor, executes: Tensor) -> Tensor:
+        """Both groups in one batch, as masks: no shape depends on the data. Source: `NormalizeGroups`."""
+        members = torch.stack([arrives & executes, arrives & ~executes])
+        with torch.no_grad():
+            mean, var, count = group_moments(x, members)
+            enough = count > 1
+            assert self.running_mean is not None
+            assert self.running_var is not None
+            centre = torch.where(enough, mean, self.running_mean)
+            inverse = (torch.where(enough, var, self.running_var) + self.eps).rsqrt()
+            share = torch.where(enough, 1 / count.clamp(min=1), 0)
+        out = NormalizeGroups.apply(x, self.weight, self.bias, centre, inverse, share, members, executes)
+        self._follow(self.running_mean, self.running_var, mean[0], var[0], count[0])
+        self._follow(self.skipped_mean, self.skipped_var, mean[1], var[1], count[1])
         if self.num_batches_tracked is not None:
-            self.num_batches_tracked += (count_e > 1).long()
+            self.num_batches_tracked += enough[0, 0].long()
         return out
 
-    def _or_running(self, mean: Tensor, var: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
-        assert self.running_mean is not None
-        assert self.running_var is not None
-        return torch.where(count > 1, mean, self.running_mean), torch.where(count > 1, var, self.running_var)
-
     @torch.no_grad()
-    def _follow(
-        self, mean: Tensor | None, var: Tensor | None, new_mean: Tensor, new_var: Tensor, count: Tensor
-    ) -> None:
+    def _follow(self, mean: Tensor, var: Tensor, new_mean: Tensor, new_var: Tensor, count: Tensor) -> None:
         """Move the running statistics, or leave every bit of them where the group is too small to have any."""
-        assert mean is not None
-        assert var is not None
         assert self.momentum is not None
         unbiased = new_var * (count / (count - 1).clamp(min=1))
         mean.copy_(torch.where(count > 1, mean.lerp(new_mean, self.momentum), mean))
         var.copy_(torch.where(count > 1, var.lerp(unbiased, self.momentum), var))
-
-
-def pooled_moments(mean: Tensor, var: Tensor, members: Tensor, pixels: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean ``(C,)``, biased variance ``(C,)`` and values per channel ``()`` of the images in ``members`` ``(N,)``.
-
-    Pools per-image moments ``(N, C)``; stable for a large mean, because no raw square is ever summed.
-    """
-    inside, images = members[:, None], members.sum().to(mean.dtype)  # an integer ratio would be float32
-    share = images.clamp(min=1)
-    pooled = torch.where(inside, mean, 0).sum(0) / share
-    spread = torch.where(inside, var + (mean - pooled) ** 2, 0).sum(0) / share
-    return pooled, spread, images * pixels

@@ -42,6 +42,35 @@ class PadCropFlip:
 
 
 @dataclass(frozen=True)
+class Cutout:
+    """Set a square at a random place, which may reach over the edge, to one colour.
+
+    Args:
+        side: of the square, in pixels.
+        colour: one value 0..255 a channel.
+
+    Shape: uint8 ``(N, C, H, W) -> (N, C, H, W)``; every image has its own place.
+
+    Source: DeVries & Taylor, "Improved regularization of convolutional neural networks with cutout", 2017.
+    """
+
+    side: int
+    colour: tuple[int, ...]
+
+    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """Augment a batch."""
+        count, _, height, width = images.shape
+        inside = []
+        for size in (height, width):
+            centre = torch.randint(size, (count, 1), generator=generator, device=generator.device).to(images.device)
+            start, along = centre - self.side // 2, torch.arange(size, device=images.device)
+            inside.append((along >= start) & (along < start + self.side))
+        square = (inside[0][:, :, None] & inside[1][:, None, :])[:, None]
+        colour = torch.tensor(self.colour, dtype=images.dtype, device=images.device)[:, None, None]
+        return torch.where(square, colour, images)
+
+
+@dataclass(frozen=True)
 class Normalize:
     """uint8 ``(N, C, H, W)`` to float32, each channel less its mean and divided by its standard deviation.
 

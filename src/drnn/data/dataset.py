@@ -1,9 +1,14 @@
 """A data set that fits in memory: uint8 images and labels, training and test."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+
+from drnn.data.augment import Cutout, PadCropFlip
+from drnn.data.batches import ALONE, EpochPlan, Share, part_of
+from drnn.data.source import Augmentation
 
 
 @dataclass(frozen=True)
@@ -54,27 +59,43 @@ class Dataset:
         channels, height, width = self.train_images.shape[1:]
         return channels, height, width
 
+    @property
+    def num_train(self) -> int:
+        """Training images."""
+        return len(self.train_images)
+
+    @property
+    def num_test(self) -> int:
+        """Test images."""
+        return len(self.test_images)
+
+    def train_batches(
+        self, plan: EpochPlan, augmentation: Augmentation, share: Share = ALONE
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """See `drnn.data.Source`; a whole batch at a time, on the device the images are on."""
+        steps: list[PadCropFlip | Cutout] = [PadCropFlip(augmentation.padding, augmentation.flip)]
+        if augmentation.cutout:
+            steps.append(Cutout(augmentation.cutout, tuple(round(255 * mean) for mean in self.mean)))
+        for number, rows in plan.batches(self.num_train):
+            rows, generator = rows.to(self.train_images.device), plan.generator(number)
+            images = self.train_images[rows]
+            for step in steps:
+                images = step(images, generator)
+            yield part_of(images, share), part_of(self.train_labels[rows], share)
+
+    def test_batches(self, batch_size: int, share: Share = ALONE) -> Iterator[tuple[Tensor, Tensor]]:
+        """See `drnn.data.Source`."""
+        rows = slice(share.rank, None, share.processes)
+        yield from zip(self.test_images[rows].split(batch_size), self.test_labels[rows].split(batch_size), strict=True)
+
+    def select(self, train_rows: Tensor, test_rows: Tensor | None = None) -> "Dataset":
+        """Only these training images, and for the test those training images, where given."""
+        chosen = replace(self, train_images=self.train_images[train_rows], train_labels=self.train_labels[train_rows])
+        if test_rows is None:
+            return chosen
+        return replace(chosen, test_images=self.train_images[test_rows], test_labels=self.train_labels[test_rows])
+
     def to(self, device: torch.device | str) -> "Dataset":
         """The same on another device."""
         tensors = ("train_images", "train_labels", "test_images", "test_labels")
         return replace(self, **{name: getattr(self, name).to(device) for name in tensors})
-
-
-def hold_out(dataset: Dataset, count: int, seed: int = 0) -> Dataset:
-    """Take ``count`` training images, drawn by ``seed``, for the test part: for choices that may not see the test.
-
-    Raises:
-        ValueError: ``count`` is not between 1 and the number of training images less one.
-    """
-    total = len(dataset.train_images)
-    if not 1 <= count < total:
-        raise ValueError(f"{count} images to hold out received; {dataset.name} has {total}, so 1 to {total - 1}")
-    order = torch.randperm(total, generator=torch.Generator().manual_seed(seed)).to(dataset.train_images.device)
-    held, kept = order[:count], order[count:]
-    return replace(
-        dataset,
-        train_images=dataset.train_images[kept],
-        train_labels=dataset.train_labels[kept],
-        test_images=dataset.train_images[held],
-        test_labels=dataset.train_labels[held],
-    )

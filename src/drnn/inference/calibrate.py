@@ -41,7 +41,7 @@ def calibrate(
     """
     model, recipe, dataset = load_run(folder, data_root)
     normalize = Normalize(dataset.mean, dataset.std)
-    held = hold_out(dataset, min(images, len(dataset.train_images) - 1)).test_images
+    held = hold_out(dataset, min(images, dataset.num_train - 1)).test_images
     costs = count_costs(model, dataset.image_size)
     dial = Dial(model, held, normalize, scope)
     target = macs_for(request, dial, costs, normalize(held[:1]))

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from drnn.costs import count_costs
-from drnn.data import Dataset, Normalize, hold_out
+from drnn.data import Normalize, hold_out
+from drnn.data.split import AnyDataset
 from drnn.inference.budget import apply_budget, gates_of
 from drnn.inference.dial import Dial, Scope
 from drnn.inference.optimize import optimize
@@ -50,7 +51,7 @@ def curve(
     if points < 2 or batch_size < 1:
         raise ValueError(f"{points} points at batch size {batch_size} received; give 2 or more, and 1 or more")
     model, _, data = load_run(folder, data_root)
-    dial = Dial(model, hold_out(data, min(1000, len(data.train_images) - 1)).test_images, _prepare(data), scope)
+    dial = Dial(model, hold_out(data, min(1000, data.num_train - 1)).test_images, _prepare(data), scope)
     apply_budget(model, dict.fromkeys(gates_of(model), 0.0))
     rows = [_row(folder, model, data, batch_size, None)]
     for step in range(points):
@@ -64,11 +65,11 @@ def curve(
     return {"environment": environment(), "dataset": data.name, "scope": scope, "batch_size": batch_size, "rows": rows}
 
 
-def _prepare(data: Dataset) -> Normalize:
+def _prepare(data: AnyDataset) -> Normalize:
     return Normalize(data.mean, data.std)
 
 
-def _row(folder: Path, model: Classifier, data: Dataset, batch_size: int, position: float | None) -> dict:
+def _row(folder: Path, model: Classifier, data: AnyDataset, batch_size: int, position: float | None) -> dict:
     costs = count_costs(model, data.image_size)
     result = evaluate(model, data.test_images, data.test_labels, _prepare(data), costs=costs).summary()
     latency = time_ms(optimize(model), _prepare(data)(data.test_images), batch_size)

@@ -1,7 +1,8 @@
 """The residual blocks: each is an ordinary block by itself and the body of a recursive one.
 
 All are called as ``block(x, loop, groups)``; loop and groups only reach the norms, so a block built with
-`SharedBatchNorm2d` ignores both. Parameter names are torchvision's.
+`SharedBatchNorm2d` ignores both. Parameter names are torchvision's. Sums and rectifiers overwrite what a norm gave,
+which no gradient needs: a pass over memory less each.
 """
 
 from collections.abc import Callable
@@ -41,7 +42,7 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor, loop: int = 0, groups: LoopGroups | None = None) -> Tensor:
         """``(N, C_in, H, W) -> (N, C_out, H / stride, W / stride)``."""
-        return torch.relu(self.branch(x, loop, groups) + self.shortcut(x))
+        return torch.relu_(self.branch(x, loop, groups).add_(self.shortcut(x)))
 
 
 class BasicBlock(ResidualBlock):
@@ -54,7 +55,7 @@ class BasicBlock(ResidualBlock):
 
     def branch(self, x: Tensor, loop: int = 0, groups: LoopGroups | None = None) -> Tensor:
         """conv-bn-relu-conv-bn."""
-        y = torch.relu(self.bn1(self.conv1(x), loop, groups))
+        y = torch.relu_(self.bn1(self.conv1(x), loop, groups))
         return self.bn2(self.conv2(y), loop, groups)
 
 
@@ -79,8 +80,8 @@ class Bottleneck(ResidualBlock):
 
     def branch(self, x: Tensor, loop: int = 0, groups: LoopGroups | None = None) -> Tensor:
         """conv-bn-relu-conv-bn-relu-conv-bn."""
-        y = torch.relu(self.bn1(self.conv1(x), loop, groups))
-        y = torch.relu(self.bn2(self.conv2(y), loop, groups))
+        y = torch.relu_(self.bn1(self.conv1(x), loop, groups))
+        y = torch.relu_(self.bn2(self.conv2(y), loop, groups))
         return self.bn3(self.conv3(y), loop, groups)
 
 
@@ -109,8 +110,8 @@ class InvertedResidual(nn.Module):
 
     def forward(self, x: Tensor, loop: int = 0, groups: LoopGroups | None = None) -> Tensor:
         """``(N, C_in, H, W) -> (N, C_out, H / stride, W / stride)``."""
-        y = nn.functional.relu6(self.bn1(self.conv1(x), loop, groups)) if self.expand else x
-        y = nn.functional.relu6(self.bn2(self.conv2(y), loop, groups))
+        y = nn.functional.relu6(self.bn1(self.conv1(x), loop, groups), inplace=True) if self.expand else x
+        y = nn.functional.relu6(self.bn2(self.conv2(y), loop, groups), inplace=True)
         y = self.bn3(self.conv3(y), loop, groups)
         return x + y if self.residual else y
 
@@ -132,6 +133,6 @@ class PreActivationBlock(nn.Module):
 
     def forward(self, x: Tensor, loop: int = 0, groups: LoopGroups | None = None) -> Tensor:
         """``(N, C_in, H, W) -> (N, C_out, H / stride, W / stride)``."""
-        y = torch.relu(self.bn1(x, loop, groups))
+        y = torch.relu_(self.bn1(x, loop, groups))
         shortcut = x if self.downsample is None else self.downsample(y)
         return shortcut + self.conv2(torch.relu(self.bn2(self.conv1(y), loop, groups)))

@@ -3,19 +3,22 @@
 from dataclasses import replace
 from pathlib import Path
 
-from drnn.data import Dataset
+from drnn.data import Dataset, StreamedDataset
 from drnn.models import Classifier
 from drnn.training.recipe import Recipe
-from drnn.training.run_folder import build_model, load_weights, read_recipe
+from drnn.training.run_folder import AVERAGE, WEIGHTS, build_model, load_weights, read_recipe
 from drnn.training.trainer import load_data
 
 
-def load_run(folder: Path, data_root: str | None = None) -> tuple[Classifier, Recipe, Dataset]:
+def load_run(
+    folder: Path, data_root: str | None = None, average: bool = False
+) -> tuple[Classifier, Recipe, Dataset | StreamedDataset]:
     """The network of a finished run in evaluation mode, its recipe, and its data set.
 
     Args:
         folder: the run.
         data_root: where the data set is, if not where the recipe says.
+        average: the moving average of the weights, of a run that kept one, instead of the last.
 
     Raises:
         FileNotFoundError: no finished run there, or no data.
@@ -26,5 +29,5 @@ def load_run(folder: Path, data_root: str | None = None) -> tuple[Classifier, Re
         recipe = replace(recipe, data_root=data_root)
     dataset = load_data(recipe)
     model = build_model(recipe, dataset)
-    load_weights(folder, model)
+    load_weights(folder / (AVERAGE if average else WEIGHTS), model)
     return model.eval(), recipe, dataset

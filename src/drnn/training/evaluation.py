@@ -1,6 +1,6 @@
 """How good a network is, and what each image costs it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
@@ -8,7 +8,9 @@ from torch import Tensor
 
 from drnn.core import GateRecord
 from drnn.costs import Costs, count_costs
+from drnn.data import Normalize, Source
 from drnn.models import Classifier
+from drnn.training.distributed import Workers
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,6 @@ def executed_rates(record: GateRecord) -> list[float | None]:
     return [executed / arrived if arrived else None for executed, arrived in pairs]
 
 
-@torch.inference_mode()
 def evaluate(
     model: Classifier,
     images: Tensor,
@@ -86,15 +87,44 @@ def evaluate(
     Raises:
         ValueError: no images.
     """
-    if len(images) == 0:
-        raise ValueError("no images to evaluate on")
-    was_training = model.training
+    size = (images.shape[1], images.shape[2], images.shape[3])
+    batches = zip(images.split(batch_size), labels.split(batch_size), strict=True)
+    return Evaluation(*_predict(model, batches if len(images) else (), prepare), costs or count_costs(model, size))
+
+
+def evaluate_source(
+    model: Classifier, source: Source, workers: Workers, batch_size: int = 500, costs: Costs | None = None
+) -> Evaluation:
+    """The same over the test images of ``source``, shared among ``workers``: each image counts once, on every process.
+
+    Raises:
+        ValueError: no test images.
+    """
+    normalize, device = Normalize(source.mean, source.std), workers.device
+    batches = ((x.to(device), y.to(device)) for x, y in source.test_batches(batch_size, workers.share))
+    logits, labels, record = _predict(model, batches, normalize)
+    gathered = GateRecord(*(workers.gather(part) for part in record))
+    costs = costs or count_costs(model, source.image_size)
+    return Evaluation(workers.gather(logits), workers.gather(labels), gathered, costs)
+
+
+@torch.inference_mode()
+def _predict(
+    model: Classifier, batches: Iterable[tuple[Tensor, Tensor]], prepare: Callable[[Tensor], Tensor]
+) -> tuple[Tensor, Tensor, GateRecord]:
+    """Logits, labels and record of all batches. Noise, where a gate has it, is the same at every call."""
+    was_training, parts = model.training, []
     model.eval()
+    device = next(model.parameters()).device
     try:
-        parts = [model.forward_with_gates(prepare(batch)) for batch in images.split(batch_size)]
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            torch.manual_seed(0)
+            for images, labels in batches:
+                parts.append((*model.forward_with_gates(prepare(images)), labels))
     finally:
         model.train(was_training)
-    record = GateRecord(*(torch.cat(columns) for columns in zip(*(record for _, record in parts), strict=True)))
-    size = (images.shape[1], images.shape[2], images.shape[3])
-    costs = costs or count_costs(model, size)
-    return Evaluation(torch.cat([logits for logits, _ in parts]), labels, record, costs)
+    if not parts:
+        raise ValueError("no images to evaluate on")
+    logits, records, labels = zip(*parts, strict=True)
+    record = GateRecord(*(torch.cat(columns) for columns in zip(*records, strict=True)))
+    return torch.cat(logits), torch.cat(labels), record

@@ -1,5 +1,6 @@
 """Recipes by name: ``drnn train NAME``."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from difflib import get_close_matches
 from functools import partial
@@ -13,13 +14,32 @@ PAPER_CIFAR10 = Recipe(
     model="", dataset="cifar10", epochs=350, batch_size=256, lr=0.1, schedule="step", milestones=(150, 250),
     momentum=0.9, weight_decay=5e-4, padding=4, flip=True,
 )  # fmt: skip
+MODERN_CIFAR10 = replace(
+    PAPER_CIFAR10, epochs=200, batch_size=128, schedule="cosine", milestones=(), warmup_epochs=5, nesterov=True,
+    decay_norms=False, label_smoothing=0.1, cutout=16, ema_decay=0.999, rate_weight=1.0, rate_warmup_epochs=5,
+)  # fmt: skip
+PAPER_IMAGENET = Recipe(
+    model="", dataset="imagefolder", epochs=100, batch_size=256, lr=0.1, schedule="step", milestones=(30, 60, 90),
+    momentum=0.9, weight_decay=1e-4, flip=True, distortion=True, rate_weight=1.0, workers=8,
+)  # fmt: skip
+PAPER_MOBILENET = replace(PAPER_IMAGENET, epochs=400, lr=0.01, milestones=(200, 300))
+PAPER_STAR = replace(PAPER_IMAGENET, epochs=180, lr=0.01, weight_decay=5e-4, milestones=(100, 130, 160))
 CIFAR10_MODELS = {
-    "cifar10-sd110": "sd_resnet110_cifar",
-    "cifar10-preresnet110": "preresnet110_cifar",
-    "cifar10-aig110": "aig_resnet110_cifar",
-    "cifar10-rcnn160": "rcnn160_cifar",
-    **{f"cifar10-resnet{depth}": f"resnet{depth}_cifar" for depth in (20, 56, 110)},
-    **{f"cifar10-dr{depth}": f"dr_resnet{depth}_cifar" for depth in (16, 32, 40, 54, 58, 66, 74)},
+    "sd110": "sd_resnet110_cifar",
+    "preresnet110": "preresnet110_cifar",
+    "aig110": "aig_resnet110_cifar",
+    "rcnn160": "rcnn160_cifar",
+    **{f"resnet{depth}": f"resnet{depth}_cifar" for depth in (20, 56, 110)},
+    **{f"dr{depth}": f"dr_resnet{depth}_cifar" for depth in (16, 32, 40, 54, 58, 66, 74)},
+}
+IMAGENET_MODELS = {
+    **{f"resnet{depth}": f"resnet{depth}" for depth in (50, 101)},
+    **{f"sd{depth}": f"sd_resnet{depth}" for depth in (50, 101)},
+    **{f"aig{depth}": f"aig_resnet{depth}" for depth in (50, 101)},
+    **{f"dr{depth}": f"dr_resnet{depth}" for depth in (35, 44, 47, 53, 65)},
+    "r53-naive": "r_resnet53_naive",
+    "r53-lvbn": "r_resnet53_lvbn",
+    "dr53-lvbn": "dr_resnet53_lvbn",
 }
 
 
@@ -43,15 +63,25 @@ def digits_static() -> Recipe:
     return replace(digits(), name="digits-static", model="resnet_digits", target_rate=None)
 
 
-def paper_cifar10(name: str) -> Recipe:
-    """A row of Table 1 with the paper's own schedule: 350 epochs, minutes each on a CPU."""
-    return replace(PAPER_CIFAR10, name=name, model=CIFAR10_MODELS[name])
+def named(base: Recipe, prefix: str, models: dict[str, str], suffix: str = "") -> dict[str, Callable[[], Recipe]]:
+    """A recipe a network, ``PREFIX-KEYSUFFIX``: ``base`` with that network."""
+    return {
+        f"{prefix}-{key}{suffix}": partial(replace, base, name=f"{prefix}-{key}{suffix}", model=model)
+        for key, model in models.items()
+    }
 
 
-RECIPES = {
+RECIPES: dict[str, Callable[[], Recipe]] = {
     "digits": digits,
     "digits-static": digits_static,
-    **{name: partial(paper_cifar10, name) for name in CIFAR10_MODELS},
+    # Table 1, the paper's schedule: 350 epochs
+    **named(PAPER_CIFAR10, "cifar10", CIFAR10_MODELS),
+    # the same networks, a recipe of today, the same for static and recursive ones: 200 epochs
+    **named(MODERN_CIFAR10, "cifar10", CIFAR10_MODELS, "-modern"),
+    # Tables 2 and 3: 100 epochs on images in folders, 400 for MobileNetV2; R-ResNet 53* for 180
+    **named(PAPER_IMAGENET, "imagenet", IMAGENET_MODELS),
+    **named(PAPER_MOBILENET, "imagenet", {"mobilenetv2": "mobilenetv2", "dr-mobilenetv2": "dr_mobilenetv2"}),
+    **named(PAPER_STAR, "imagenet", {"r53-star": "r_resnet53_lvbn"}),
 }
 
 
@@ -67,7 +97,7 @@ def find_recipe(name: str) -> Recipe:
     path = Path(name)
     if path.suffix not in (".yaml", ".yml"):
         near = get_close_matches(name, RECIPES, n=3, cutoff=0.4)
-        hint = f"did you mean {' or '.join(near)}?" if near else f"choose one of {', '.join(RECIPES)}"
+        hint = f"did you mean {' or '.join(near)}?" if near else "drnn recipes lists them"
         raise ValueError(f"there is no recipe {name!r}; {hint}")
     return _read(path)
 

@@ -6,68 +6,114 @@ from pathlib import Path
 import yaml
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import nn
 
-from drnn.data import Dataset
+from drnn.data import Source
 from drnn.models import Classifier, create_model
 from drnn.provenance import environment
 from drnn.storage import write_atomically, write_json, write_text
 from drnn.training.recipe import Recipe, recipe_from_dict
+from drnn.training.state import checkpoints, load_state
 
 RECIPE, ENVIRONMENT, METRICS = "recipe.yaml", "environment.json", "metrics.jsonl"
-WEIGHTS, SUMMARY = "weights.safetensors", "summary.json"
-FILES = (RECIPE, ENVIRONMENT, METRICS, WEIGHTS, SUMMARY)
+WEIGHTS, AVERAGE, SUMMARY = "weights.safetensors", "weights-ema.safetensors", "summary.json"
+FILES = (RECIPE, ENVIRONMENT, METRICS, WEIGHTS, AVERAGE, SUMMARY)
+MOVABLE = ("data_root", "download", "device", "workers")  # fields that may change when a run goes on
 
 
-def start_run(folder: Path, recipe: Recipe, overwrite: bool) -> None:
-    """Make the folder and write what is known before the first step.
+def open_run(folder: Path, recipe: Recipe, overwrite: bool = False, resume: bool = False) -> tuple[str, dict | None]:
+    """Make the folder ready, and tell what to do in it.
+
+    Args:
+        folder: the run's.
+        recipe: what is to be run.
+        overwrite: remove a run that is there.
+        resume: a run has to be there.
+
+    Returns:
+        ``("start", None)``; ``("continue", state)`` with a checkpoint's state, None where it had not come to one; or
+        ``("finished", summary)``.
 
     Raises:
-        FileExistsError: it already holds a run, and ``overwrite`` is False.
+        FileExistsError: a run of another recipe is there.
+        FileNotFoundError: no run is there to resume.
+        OSError: the folder cannot be written.
     """
-    present = [name for name in FILES if (folder / name).exists()]
-    if present and not overwrite:
-        raise FileExistsError(f"{folder} already holds a run; add --overwrite to replace it, or choose another --out")
+    if not (folder / RECIPE).is_file() or overwrite:
+        if resume:
+            raise FileNotFoundError(f"{folder} holds no run to resume; leave --resume out to start one")
+        _start(folder, recipe)
+        return "start", None
+    _require_same(folder, recipe)
+    if (folder / SUMMARY).is_file():
+        return "finished", json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
+    state = load_state(folder)
+    _cut_metrics(folder, 0 if state is None else state["metrics_bytes"])
+    try:
+        begun = json.loads((folder / ENVIRONMENT).read_text(encoding="utf-8"))
+    except (FileNotFoundError, json.JSONDecodeError):
+        begun = environment()
+    write_json(folder / ENVIRONMENT, {**begun, "resumed": [*begun.get("resumed", []), environment()]})
+    return "continue", state
+
+
+def _start(folder: Path, recipe: Recipe) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    for name in present:
-        (folder / name).unlink()
-    write_text(folder / RECIPE, yaml.safe_dump(recipe.to_dict(), sort_keys=False))
+    for path in [*(folder / name for name in FILES), *checkpoints(folder)]:
+        path.unlink(missing_ok=True)
     write_json(folder / ENVIRONMENT, environment())
+    write_text(folder / RECIPE, yaml.safe_dump(recipe.to_dict(), sort_keys=False))
 
 
-def log_metrics(folder: Path, values: dict) -> None:
-    """Add one line to the metrics."""
+def _require_same(folder: Path, recipe: Recipe) -> None:
+    there, here = read_recipe(folder).to_dict(), recipe.to_dict()
+    other = [f"{key} {there[key]!r} there, {here[key]!r} asked" for key in here if here[key] != there[key]]
+    if other := [text for text in other if not text.startswith(MOVABLE)]:
+        raise FileExistsError(
+            f"{folder} already holds a run of another recipe ({'; '.join(other)}); "
+            "add --overwrite to replace it, or choose another --out"
+        )
+
+
+def _cut_metrics(folder: Path, length: int) -> None:
+    """Forget what was logged after the checkpoint: it is about to happen again."""
+    path = folder / METRICS
+    if path.is_file() and path.stat().st_size > length:
+        with open(path, "rb+") as file:
+            file.truncate(length)
+
+
+def log_metrics(folder: Path, values: dict) -> int:
+    """Add one line to the metrics; returns the file's length in bytes."""
     with open(folder / METRICS, "a", encoding="utf-8") as file:
         file.write(json.dumps(values, allow_nan=False) + "\n")
+        return file.tell()
 
 
-def save_weights(folder: Path, model: Classifier) -> None:
+def save_weights(path: Path, model: nn.Module) -> None:
     """Write the weights atomically."""
-    state = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
-    write_atomically(folder / WEIGHTS, lambda part: save_file(state, part))
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    write_atomically(path, lambda part: save_file(state, part))
 
 
-def build_model(recipe: Recipe, dataset: Dataset) -> Classifier:
+def build_model(recipe: Recipe, source: Source) -> Classifier:
     """The recipe's network for the data set's classes and image size, freshly initialised."""
-    options: dict = {"input_size": dataset.image_size}
-    if recipe.target_rate is not None:
-        options["target_rate"] = recipe.target_rate
-    if recipe.gate_noise is not None:
-        options["gate_noise"] = recipe.gate_noise
-    return create_model(recipe.model, num_classes=len(dataset.classes), **options)
+    chosen = {"target_rate": recipe.target_rate, "gate_noise": recipe.gate_noise, "norm": recipe.norm}
+    options = {field: value for field, value in {**chosen, "gate": recipe.gate}.items() if value is not None}
+    if recipe.gate == "open":
+        options |= {"gate": None, "target_rate": None}
+    return create_model(recipe.model, num_classes=len(source.classes), input_size=source.image_size, **options)
 
 
 def read_recipe(folder: Path) -> Recipe:
     """The recipe of a run.
 
     Raises:
-        FileNotFoundError: ``folder`` is not a run folder, or its training did not end.
+        FileNotFoundError: ``folder`` is not a run folder.
         ValueError: a recipe file that cannot be read.
     """
-    for name in (RECIPE, WEIGHTS):
-        if not (folder / name).is_file():
-            raise FileNotFoundError(
-                f"{folder} has no {name}; give the folder of a finished run, as drnn train writes it"
-            )
+    if not (folder / RECIPE).is_file():
+        raise FileNotFoundError(f"{folder} has no {RECIPE}; give the folder of a run, as drnn train writes it")
     try:
         values = yaml.safe_load((folder / RECIPE).read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -77,22 +123,23 @@ def read_recipe(folder: Path) -> Recipe:
     return recipe_from_dict(values)
 
 
-def load_weights(folder: Path, model: Classifier) -> None:
-    """Fill ``model`` with the run's weights.
+def load_weights(path: Path, model: Classifier) -> None:
+    """Fill ``model`` with weights from a file.
 
     Raises:
+        FileNotFoundError: no such file.
         ValueError: a damaged file, or one of another network.
     """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path.parent} has no {path.name}; give the folder of a finished run")
     try:
-        state = load_file(folder / WEIGHTS)
+        state = load_file(path)
     except SafetensorError as error:
-        raise ValueError(f"{folder / WEIGHTS} is damaged or no safetensors file: {error}") from error
+        raise ValueError(f"{path} is damaged or no safetensors file: {error}") from error
     expected = model.state_dict()
     wrong = sorted(expected.keys() ^ state.keys()) or [
         name for name in expected if expected[name].shape != state[name].shape
     ]
     if wrong:
-        raise ValueError(
-            f"{folder / WEIGHTS} does not fit {model.name}: {len(wrong)} entries differ, first {wrong[:3]}"
-        )
+        raise ValueError(f"{path} does not fit {model.name}: {len(wrong)} entries differ, first {wrong[:3]}")
     model.load_state_dict(state)

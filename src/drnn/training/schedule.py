@@ -32,3 +32,10 @@ def learning_rate(recipe: Recipe, epoch: float) -> float:
     if recipe.schedule == "step":
         return step_lr(epoch, recipe.lr, recipe.milestones)
     return cosine_lr(epoch, recipe.lr, recipe.epochs, min(recipe.warmup_epochs, recipe.epochs))
+
+
+def rate_weight(recipe: Recipe, epoch: float) -> float:
+    """The weight of the target-rate loss ``epoch`` epochs into the recipe."""
+    if epoch < recipe.rate_warmup_epochs:
+        return recipe.rate_weight * epoch / recipe.rate_warmup_epochs
+    return recipe.rate_weight

@@ -1,194 +1,157 @@
-"""The training loop: one step, one path, for every network."""
+"""A run from its recipe to its summary: interrupted at any moment, it goes on where it was."""
 
-import math
 import time
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
-from tqdm import tqdm
 
-from drnn.core import GateRecord, target_rate_loss
-from drnn.costs import count_costs, count_params
-from drnn.data import Dataset, Normalize, PadCropFlip, epoch_batches, hold_out, load_dataset
-from drnn.models import Classifier
+from drnn.costs import count_params
+from drnn.data import Dataset, StreamedDataset, hold_out, limit, load_dataset, load_streamed
+from drnn.data.records import RECORDS
+from drnn.models import model_spec
 from drnn.provenance import environment
 from drnn.storage import write_json
-from drnn.training.evaluation import Evaluation, evaluate
+from drnn.training.distributed import Workers, restarted, workers_of
+from drnn.training.evaluation import Evaluation
+from drnn.training.interrupt import Interrupted, Requests, polite_end
 from drnn.training.recipe import Recipe
-from drnn.training.run_folder import SUMMARY, build_model, log_metrics, save_weights, start_run
-from drnn.training.schedule import learning_rate
+from drnn.training.run_folder import AVERAGE, SUMMARY, WEIGHTS, build_model, log_metrics, open_run, save_weights
+from drnn.training.session import Session
+from drnn.training.state import save_state
+from drnn.training.tally import require_finite
 
 
-def load_data(recipe: Recipe) -> Dataset:
+def load_data(recipe: Recipe) -> Dataset | StreamedDataset:
     """The recipe's data set; its test part is held-out training images where the recipe says so."""
-    dataset = load_dataset(recipe.dataset, recipe.data_root, recipe.download)
-    return hold_out(dataset, recipe.held_out) if recipe.held_out else dataset
+    if recipe.dataset in RECORDS:
+        side = recipe.image_size or model_spec(recipe.model).input_size[1]
+        dataset: Dataset | StreamedDataset = load_streamed(recipe.dataset, recipe.data_root, side, recipe.workers)
+    else:
+        dataset = load_dataset(recipe.dataset, recipe.data_root, recipe.download)
+    if recipe.held_out:
+        dataset = hold_out(dataset, recipe.held_out)
+    return limit(dataset, recipe.train_images) if recipe.train_images else dataset
 
 
-def choose_device(name: str) -> torch.device:
-    """A device by name; "auto" takes a GPU where there is one.
-
-    Raises:
-        ValueError: a device this machine does not have.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        return torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(
-            f"device {name!r} is not usable here ({str(error).splitlines()[0]}); try auto or cpu"
-        ) from error
-
-
-def train(recipe: Recipe, folder: Path, overwrite: bool = False, progress: bool = True) -> dict:
+def train(
+    recipe: Recipe,
+    folder: Path,
+    overwrite: bool = False,
+    progress: bool = True,
+    resume: bool = False,
+    checkpoint_minutes: float = 10.0,
+    tensorboard: bool = False,
+) -> dict:
     """Train, evaluate and save; returns the summary that is also written to the run folder.
+
+    A run of the same recipe that is already in the folder goes on where its last checkpoint was made, to the same
+    bits on the CPU; one that is finished is not run again.
 
     Args:
         recipe: what to do.
         folder: where the run is kept.
         overwrite: replace a run that is already there.
         progress: show a bar on standard error, where that is a terminal.
+        resume: refuse to start from nothing.
+        checkpoint_minutes: longest time between checkpoints; there is one after every epoch in any case.
+        tensorboard: also write events for TensorBoard, with the extra of that name.
 
     Raises:
-        FileExistsError: a run is already there.
-        FloatingPointError: the loss is no longer finite; metrics up to there and the recipe stay.
-        ValueError, FileNotFoundError: a recipe, data set or device that cannot be used.
+        FileExistsError: a run of another recipe is already there.
+        FloatingPointError: the loss is no longer finite; metrics up to there, the recipe and a checkpoint stay.
+        Interrupted: SIGTERM or Ctrl-C; the run was saved.
+        ValueError, FileNotFoundError, OSError: a recipe, data set, device or folder that cannot be used.
     """
     if recipe.threads:
         torch.set_num_threads(recipe.threads)
-    device, dataset = choose_device(recipe.device), load_data(recipe)
-    torch.manual_seed(recipe.seed)
-    model = build_model(recipe, dataset).to(device)
-    start_run(folder, recipe, overwrite)
-    dataset = dataset.to(device)
-    session = Session(recipe, model, dataset, torch.Generator().manual_seed(recipe.seed))
-    started = time.perf_counter()
-    result = None
-    for epoch in range(recipe.epochs):
-        metrics = session.run_epoch(epoch, progress)
-        result = session.test()
-        require_finite(result.loss, f"the test loss after epoch {epoch + 1}")
-        log_metrics(folder, {**metrics, "test_loss": result.loss, "test_error": 1 - result.acc1})
-    assert result is not None
-    save_weights(folder, model)
-    summary = {
-        "recipe": recipe.to_dict(),
-        **result.summary(),
-        "params": count_params(model),
-        "train_s": time.perf_counter() - started,
-        "environment": environment(),
-    }
-    write_json(folder / SUMMARY, summary)
-    return summary
+    with workers_of(recipe.device) as workers, polite_end() as requests:
+        source = workers.in_turn(lambda: load_data(recipe))
+        torch.manual_seed(recipe.seed)
+        model = build_model(recipe, source)
+        session = Session(recipe, model, source.to(workers.device), workers)
+        overwrite = overwrite and not restarted()
+        status, found = workers.decide(lambda: open_run(folder, recipe, overwrite, resume))
+        if status == "finished":
+            assert found is not None
+            return found
+        if found is not None:
+            session.restore(found, folder)
+        return Run(session, folder, requests, checkpoint_minutes, tensorboard).finish(progress)
 
 
-def require_finite(value: float, what: str) -> None:
-    """Stop a run that has diverged.
+class Run:
+    """A session and the folder it is kept in."""
 
-    Raises:
-        FloatingPointError: ``value`` is infinite or not a number.
-    """
-    if not math.isfinite(value):
-        raise FloatingPointError(f"{what} is {value}: training diverged; try a lower --lr")
+    def __init__(
+        self, session: Session, folder: Path, requests: Requests, checkpoint_minutes: float, tensorboard: bool
+    ):
+        self.session, self.folder, self.requests = session, folder, requests
+        self.workers: Workers = session.workers
+        self.checkpoint_s, self.tensorboard = checkpoint_minutes * 60, tensorboard
+        self.started, self.saved, self.before_s = time.perf_counter(), time.perf_counter(), session.train_s
+        self.events: Callable[[dict], None] = lambda metrics: None
+        if tensorboard and self.workers.first:
+            from drnn.training.events import event_writer
 
+            self.events = event_writer(folder)
 
-@dataclass
-class Session:
-    """What a run is made of while it runs. The order of images and their augmentation come from ``generator``."""
+    def finish(self, progress: bool) -> dict:
+        """Train what is left, then write weights and summary."""
+        session = self.session
+        results = None
+        while session.epoch < session.recipe.epochs:
+            metrics = session.run_epoch(progress and self.workers.first, self.after_step)
+            results = session.test()
+            self.log(metrics, *results)
+            session.end_epoch()
+            self.save()
+        return self.conclude(*(results or session.test()))
 
-    recipe: Recipe
-    model: Classifier
-    dataset: Dataset
-    generator: torch.Generator
-    optimizer: torch.optim.Optimizer = field(init=False)
+    def log(self, metrics: dict, result: Evaluation, average: Evaluation | None) -> None:
+        """One line of metrics an epoch."""
+        require_finite(result.loss, f"the test loss after epoch {self.session.epoch + 1}")
+        metrics = {**metrics, "test_loss": result.loss, "test_error": 1 - result.acc1}
+        if average is not None:
+            metrics["test_error_ema"] = 1 - average.acc1
+        if self.workers.first:
+            self.session.metrics_bytes = log_metrics(self.folder, metrics)
+            self.events(metrics)
 
-    def __post_init__(self):
-        recipe, images = self.recipe, len(self.dataset.train_images)
-        if recipe.batch_size > images:
-            raise ValueError(f"batch_size {recipe.batch_size} received for {images} training images; make it smaller")
-        self.optimizer = torch.optim.SGD(
-            self.model.parameters(), lr=recipe.lr, momentum=recipe.momentum, nesterov=recipe.nesterov,
-            weight_decay=recipe.weight_decay,
-        )  # fmt: skip
-        self.costs = count_costs(self.model, self.dataset.image_size)
-        self.augment = PadCropFlip(recipe.padding, recipe.flip)
-        self.normalize = Normalize(self.dataset.mean, self.dataset.std)
-        self.criterion = nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
+    def after_step(self) -> None:
+        """Between two steps: end where that was asked for, save where it is time."""
+        if self.requests.received is not None:
+            self.save()
+            where = (
+                f"the run is saved after {self.session.steps} steps in {self.folder}; run the command again to go on"
+            )
+            raise Interrupted(self.requests.received, where)
+        if time.perf_counter() - self.saved > self.checkpoint_s:
+            self.save()
 
-    def run_epoch(self, epoch: int, progress: bool) -> dict:
-        """One pass over the training images; returns its metrics."""
-        size, total = self.recipe.batch_size, len(self.dataset.train_images)
-        tally, started = Tally(), time.perf_counter()
-        batches = list(epoch_batches(total, size, self.generator, drop_last=True))
-        bar = tqdm(
-            batches, desc=f"epoch {epoch + 1}/{self.recipe.epochs}", disable=None if progress else True, leave=False
-        )
-        self.model.train()
-        for index, rows in enumerate(bar):
-            lr = learning_rate(self.recipe, epoch + (index + 0.5) / len(batches))
-            tally.add(*self.step(rows.to(self.dataset.train_images.device), lr))
-            require_finite(tally.last_loss, f"the loss of epoch {epoch + 1}, step {index + 1}")
-            bar.set_postfix(tally.short(), refresh=False)
-        seconds = time.perf_counter() - started
-        return {"epoch": epoch + 1, "lr": lr, **tally.means(), "images_per_s": tally.images / seconds}
+    def save(self) -> None:
+        """A checkpoint of where the session stands."""
+        self.session.train_s = self.before_s + time.perf_counter() - self.started
+        if self.workers.first:
+            save_state(self.folder, self.session.steps, self.session.state())
+        self.saved = time.perf_counter()
 
-    def step(self, rows: Tensor, lr: float) -> tuple[Tensor, Tensor, GateRecord]:
-        """One update from the training images ``rows`` ``(N,)``: loss, wrong ``(N,)``, record."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
-        labels = self.dataset.train_labels[rows]
-        images = self.normalize(self.augment(self.dataset.train_images[rows], self.generator))
-        logits, record = self.model.forward_with_gates(images)
-        loss = self.criterion(logits, labels)
-        if self.model.target_rate is not None:
-            loss = loss + self.recipe.rate_weight * target_rate_loss(record, self.model.target_rate)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        self.optimizer.step()
-        return loss.detach(), logits.detach().argmax(1) != labels, record
-
-    def test(self) -> Evaluation:
-        """Evaluate on the test part."""
-        data = self.dataset
-        return evaluate(self.model, data.test_images, data.test_labels, self.normalize, costs=self.costs)
-
-
-class Tally:
-    """Sums over an epoch."""
-
-    def __init__(self):
-        self.images, self.loss_sum, self.wrong, self.last_loss = 0, 0.0, 0, 0.0
-        self.arrived: Tensor | int = 0
-        self.executed: Tensor | int = 0
-
-    def add(self, loss: Tensor, wrong: Tensor, record: GateRecord) -> None:
-        """Add one step."""
-        self.last_loss = float(loss)
-        self.images += len(wrong)
-        self.loss_sum += self.last_loss * len(wrong)
-        self.wrong += int(wrong.sum())
-        self.arrived = self.arrived + record.arrived.sum(0)
-        self.executed = self.executed + record.executed.sum(0)
-
-    def means(self) -> dict:
-        """Loss, error, loops per image, and the executed rate of each gate (None where nobody arrived)."""
-        arrived, executed = torch.as_tensor(self.arrived).tolist(), torch.as_tensor(self.executed).tolist()
-        rates = [e / a if a else None for e, a in zip(executed, arrived, strict=True)]
-        return {
-            "train_loss": self.loss_sum / self.images,
-            "train_error": self.wrong / self.images,
-            "mean_loops": sum(executed) / self.images,
-            "executed_rates": rates,
+    def conclude(self, result: Evaluation, average: Evaluation | None) -> dict:
+        """Weights and summary."""
+        session = self.session
+        summary = {
+            "recipe": session.recipe.to_dict(),
+            **result.summary(),
+            "ema": None if average is None else average.summary(),
+            "params": count_params(session.model),
+            "train_s": session.train_s,
+            "processes": self.workers.share.processes,
+            "environment": environment(),
         }
-
-    def short(self) -> dict:
-        """What fits on a progress bar."""
-        means = self.means()
-        return {
-            "loss": f"{means['train_loss']:.3f}",
-            "error": f"{means['train_error']:.3f}",
-            "loops": f"{means['mean_loops']:.2f}",
-        }
+        if self.workers.first:
+            save_weights(self.folder / WEIGHTS, session.model)
+            if session.average is not None:
+                save_weights(self.folder / AVERAGE, session.average.model)
+            write_json(self.folder / SUMMARY, summary)
+        self.workers.wait()
+        return summary

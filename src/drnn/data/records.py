@@ -1,0 +1,190 @@
+"""Where images in files come from: a folder a class, a Hugging Face data set, or tar files as WebDataset writes them.
+
+Each is a sequence of ``(name, encoded bytes, label)``, read by number, so that an epoch can go on anywhere.
+"""
+
+import tarfile
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from itertools import accumulate
+from pathlib import Path
+from typing import NamedTuple
+
+TRAIN, TEST = ("train",), ("val", "validation", "test")
+
+
+class Record(NamedTuple):
+    """An encoded image: where it is from, its bytes, its label."""
+
+    name: str
+    content: bytes
+    label: int
+
+
+class RecordSplits(NamedTuple):
+    """A data set's two parts, and its K class names."""
+
+    train: Sequence[Record]
+    test: Sequence[Record]
+    classes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class FolderRecords(Sequence):
+    """Image files and their labels."""
+
+    samples: list[tuple[str, int]]
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index):
+        path, label = self.samples[index]
+        return Record(path, Path(path).read_bytes(), label)
+
+
+def image_folder(root: Path) -> RecordSplits:
+    """``root/train/CLASS/*`` and ``root/val/CLASS/*`` (or ``validation``, or ``test``), as ImageNet is unpacked.
+
+    Raises:
+        FileNotFoundError: a part is not there, or holds no images.
+        ValueError: the parts differ in their classes.
+    """
+    from torchvision.datasets import ImageFolder
+
+    parts = []
+    for names in (TRAIN, TEST):
+        folder = next((root / name for name in names if (root / name).is_dir()), None)
+        if folder is None:
+            raise FileNotFoundError(f"{root} has no folder {' or '.join(names)}; images lie in {names[0]}/CLASS/")
+        parts.append(ImageFolder(str(folder)))
+    train, test = parts
+    if train.classes != test.classes:
+        differing = sorted(set(train.classes) ^ set(test.classes))
+        raise ValueError(f"{root}: training and test part differ in {len(differing)} classes, first {differing[:3]}")
+    return RecordSplits(FolderRecords(train.samples), FolderRecords(test.samples), tuple(train.classes))
+
+
+@dataclass(frozen=True)
+class HuggingFaceRecords(Sequence):
+    """One split, its images left encoded."""
+
+    split: Sequence[dict]
+    image: str
+    label: str
+
+    def __len__(self) -> int:
+        return len(self.split)
+
+    def __getitem__(self, index):
+        row = self.split[index]
+        encoded = row[self.image]
+        return Record(encoded["path"] or f"row {index}", encoded["bytes"], int(row[self.label]))
+
+
+def hugging_face(root: Path) -> RecordSplits:
+    """A data set on disk, as ``save_to_disk`` of ``datasets`` (extra ``hub``) wrote it: an image and a label column.
+
+    Raises:
+        FileNotFoundError: nothing there.
+        ValueError: ``datasets`` is not installed, or a split or a column is missing.
+    """
+    try:
+        datasets = import_module("datasets")
+    except ImportError as error:
+        raise ValueError("Hugging Face datasets is not installed; pip install 'drnn[hub]'") from error
+    found = datasets.load_from_disk(str(root))
+    if not isinstance(found, datasets.DatasetDict):
+        raise ValueError(f"{root} holds one split; save a DatasetDict with a training and a test part")
+    splits = []
+    for names in (TRAIN, TEST):
+        name = next((name for name in names if name in found), None)
+        if name is None:
+            raise ValueError(f"{root} has the splits {', '.join(found)}; one of {', '.join(names)} is needed")
+        splits.append(found[name])
+    features = splits[0].features
+    image, label = (_column(root, features, kind) for kind in (datasets.Image, datasets.ClassLabel))
+    encoded = [split.cast_column(image, datasets.Image(decode=False)) for split in splits]
+    train, test = (HuggingFaceRecords(split, image, label) for split in encoded)
+    return RecordSplits(train, test, tuple(features[label].names))
+
+
+def _column(root: Path, features: dict, kind: type) -> str:
+    names = [name for name, feature in features.items() if isinstance(feature, kind)]
+    if len(names) != 1:
+        raise ValueError(f"{root} has {len(names)} columns of type {kind.__name__}; exactly one is needed")
+    return names[0]
+
+
+class TarRecords(Sequence):
+    """Shards: in each, pairs ``KEY.jpg`` (or png, webp, ...) and ``KEY.cls``, the label as a decimal number.
+
+    Their headers are read once, the contents when asked for.
+    """
+
+    def __init__(self, shards: list[Path]):
+        self.shards, self.places = shards, [_index(shard) for shard in shards]
+        self.ends = list(accumulate(len(places) for places in self.places))
+
+    def __len__(self) -> int:
+        return self.ends[-1] if self.ends else 0
+
+    def __getitem__(self, index):
+        shard = bisect_right(self.ends, index)
+        if not 0 <= index < len(self):
+            raise IndexError(f"record {index} asked of {len(self)}")
+        name, offset, size, label = self.places[shard][index - (self.ends[shard - 1] if shard else 0)]
+        with open(self.shards[shard], "rb") as file:
+            file.seek(offset)
+            return Record(f"{self.shards[shard]}:{name}", file.read(size), label)
+
+
+def _index(shard: Path) -> list[tuple[str, int, int, int]]:
+    images, labels = {}, {}
+    try:
+        with tarfile.open(shard, "r:") as archive:
+            for member in archive:
+                key, _, ending = member.name.rpartition(".")
+                if ending == "cls":
+                    content = archive.extractfile(member)
+                    assert content is not None
+                    labels[key] = int(content.read())
+                elif member.isfile() and ending.lower() in ("jpg", "jpeg", "png", "webp", "gif"):
+                    images[key] = (member.name, member.offset_data, member.size)
+    except (tarfile.TarError, ValueError) as error:
+        raise ValueError(f"{shard} is damaged or no uncompressed tar of images and .cls labels: {error}") from error
+    if images.keys() != labels.keys():
+        odd = sorted(images.keys() ^ labels.keys())
+        raise ValueError(f"{shard}: {len(odd)} images without a label or labels without an image, first {odd[:3]}")
+    return [(*images[key], labels[key]) for key in sorted(images)]
+
+
+def web_dataset(root: Path) -> RecordSplits:
+    """``root/train-*.tar`` and ``root/val-*.tar`` (or ``validation-``, ``test-``); class names in ``root/classes.txt``.
+
+    Raises:
+        FileNotFoundError: no shards of a part.
+        ValueError: a damaged shard, or a label that has no class.
+    """
+    parts = []
+    for names in (TRAIN, TEST):
+        shards = sorted(shard for name in names for shard in root.glob(f"{name}-*.tar"))
+        if not shards:
+            raise FileNotFoundError(f"{root} has no {' or '.join(f'{name}-*.tar' for name in names)}")
+        parts.append(TarRecords(shards))
+    highest = max(label for part in parts for places in part.places for *_, label in places)
+    listed = root / "classes.txt"
+    classes = listed.read_text("utf-8").split("\n") if listed.is_file() else [str(n) for n in range(highest + 1)]
+    classes = tuple(name for name in classes if name)
+    if highest >= len(classes):
+        raise ValueError(f"{root}: label {highest} in the shards, and {len(classes)} classes in classes.txt")
+    return RecordSplits(parts[0], parts[1], classes)
+
+
+RECORDS: dict[str, Callable[[Path], RecordSplits]] = {
+    "imagefolder": image_folder,
+    "huggingface": hugging_face,
+    "webdataset": web_dataset,
+}

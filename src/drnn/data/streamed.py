@@ -1,0 +1,180 @@
+"""A data set that is read from files as it goes, by several processes."""
+
+import signal
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from io import BytesIO
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Subset
+from torchvision.transforms import v2
+
+from drnn.data.batches import ALONE, EpochPlan, Share, part_of
+from drnn.data.records import Record
+from drnn.data.seeds import seed_of
+from drnn.data.source import Augmentation
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet
+TEST_RESIZE = 256 / 224  # the test picture is this much larger than the window cut from its centre
+
+
+@dataclass(frozen=True)
+class StreamedDataset:
+    """A `Source` over encoded images.
+
+    Training images: a random window of random area and aspect ratio, mirrored, with photometric distortion, as the
+    augmentation says. Test images: squeezed to 256 x 256 for windows of 224 x 224 (in proportion for other sizes),
+    centre cut.
+
+    Attributes:
+        name: as `drnn.data.load_dataset` knows it.
+        train: encoded training images.
+        test: encoded test images.
+        classes: K names.
+        side: of the images it gives, in pixels.
+        workers: processes that read and decode; 0 for this one.
+
+    Source: Section 4 of the paper for the test transform and the kinds of augmentation.
+    """
+
+    name: str
+    train: Sequence[Record]
+    test: Sequence[Record]
+    classes: tuple[str, ...]
+    side: int = 224
+    workers: int = 2
+    mean: tuple[float, ...] = MEAN
+    std: tuple[float, ...] = STD
+
+    @property
+    def image_size(self) -> tuple[int, int, int]:
+        """``(C, H, W)``."""
+        return 3, self.side, self.side
+
+    @property
+    def num_train(self) -> int:
+        """Training images."""
+        return len(self.train)
+
+    @property
+    def num_test(self) -> int:
+        """Test images."""
+        return len(self.test)
+
+    def select(self, train_rows: Tensor, test_rows: Tensor | None = None) -> "StreamedDataset":
+        """Only these training images, and for the test those training images, where given."""
+        test = self.test if test_rows is None else Subset(self.train, test_rows.tolist())  # type: ignore[arg-type]
+        return replace(self, train=Subset(self.train, train_rows.tolist()), test=test)  # type: ignore[arg-type]
+
+    def to(self, device: torch.device | str) -> "StreamedDataset":
+        """Itself: images come to the device batch by batch."""
+        return self
+
+    def train_batches(
+        self, plan: EpochPlan, augmentation: Augmentation, share: Share = ALONE
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """See `drnn.data.Source`."""
+        batches = [
+            [(int(row), seed_of(plan.seed, plan.epoch, int(row))) for row in part_of(rows, share)]
+            for _, rows in plan.batches(self.num_train)
+        ]
+        yield from self._load(Decoded(self.train, training_transform(self.side, augmentation)), batches)
+
+    def test_batches(self, batch_size: int, share: Share = ALONE) -> Iterator[tuple[Tensor, Tensor]]:
+        """See `drnn.data.Source`."""
+        rows = range(share.rank, self.num_test, share.processes)
+        batches = [[(row, 0) for row in rows[start : start + batch_size]] for start in range(0, len(rows), batch_size)]
+        yield from self._load(Decoded(self.test, evaluation_transform(self.side)), batches)
+
+    def _load(self, images: "Decoded", batches: list[list[tuple[int, int]]]) -> Iterator[tuple[Tensor, Tensor]]:
+        return iter(
+            DataLoader(
+                images, batch_sampler=batches, num_workers=self.workers, pin_memory=torch.cuda.is_available(),
+                worker_init_fn=leave_signals_to_the_parent, generator=torch.Generator(),
+            )  # type: ignore[arg-type]
+        )  # fmt: skip
+
+    @cached_property
+    def test_images(self) -> Tensor:
+        """All test images at once, uint8 ``(N, 3, side, side)``."""
+        return torch.cat([images for images, _ in self.test_batches(64)])
+
+    @cached_property
+    def test_labels(self) -> Tensor:
+        """All test labels, int64 ``(N,)``."""
+        return torch.tensor([record.label for record in self.test])
+
+
+@dataclass(frozen=True)
+class Decoded(torch.utils.data.Dataset):
+    """Images by ``(row, seed)``: decoded, transformed with that seed, uint8 ``(3, side, side)``, and the label."""
+
+    records: Sequence[Record]
+    transform: v2.Transform
+
+    def __getitem__(self, place: tuple[int, int]) -> tuple[Tensor, int]:
+        row, seed = place
+        record = self.records[row]
+        with torch.random.fork_rng([]):
+            torch.manual_seed(seed)
+            return self.transform(decode(record)), record.label
+
+
+def decode(record: Record) -> Tensor:
+    """An encoded image as uint8 ``(3, H, W)``, whatever its colours.
+
+    Raises:
+        ValueError: it cannot be decoded; the message names it.
+    """
+    try:
+        return _decode_with_torchvision(record)
+    except (ImportError, RuntimeError, ValueError):
+        return _decode_with_pillow(record)
+
+
+def _decode_with_torchvision(record: Record) -> Tensor:
+    """About twice as fast as Pillow; its makers mean to move it to another package, and say so at every call."""
+    from torchvision.io import ImageReadMode, decode_image
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The image decoding", DeprecationWarning)
+        return decode_image(torch.frombuffer(bytearray(record.content), dtype=torch.uint8), ImageReadMode.RGB)
+
+
+def _decode_with_pillow(record: Record) -> Tensor:
+    """For the formats that torchvision does not know."""
+    from PIL import Image
+
+    try:
+        with Image.open(BytesIO(record.content)) as image:
+            return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)
+    except (OSError, ValueError, SyntaxError) as error:
+        raise ValueError(f"{record.name} cannot be decoded ({error}); remove or mend it") from error
+
+
+def training_transform(side: int, augmentation: Augmentation) -> v2.Transform:
+    """Random window, mirror and distortion: uint8 ``(3, H, W) -> (3, side, side)``."""
+    steps: list[torch.nn.Module] = [
+        v2.RandomResizedCrop((side, side), scale=(augmentation.min_area, 1.0), antialias=True)
+    ]
+    if augmentation.flip:
+        steps.append(v2.RandomHorizontalFlip())
+    if augmentation.distortion:
+        steps.append(v2.RandomPhotometricDistort())
+    return v2.Compose(steps)
+
+
+def evaluation_transform(side: int) -> v2.Transform:
+    """The paper's: squeeze to a larger square, cut the centre. uint8 ``(3, H, W) -> (3, side, side)``."""
+    larger = round(side * TEST_RESIZE)
+    return v2.Compose([v2.Resize((larger, larger), antialias=True), v2.CenterCrop(side)])
+
+
+def leave_signals_to_the_parent(_: int) -> None:
+    """A loader's process ends with the run and not by a Ctrl-C of its own."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)

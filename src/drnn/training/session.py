@@ -1,0 +1,165 @@
+"""What a run is made of while it runs, and where it stands."""
+
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from drnn.costs import count_costs
+from drnn.data import Augmentation, EpochPlan, Normalize, Source
+from drnn.data.seeds import seed_of
+from drnn.models import Classifier, set_dense
+from drnn.training.capture import CapturedStep, can_capture
+from drnn.training.distributed import Workers, synchronise_norms
+from drnn.training.evaluation import Evaluation, evaluate_source
+from drnn.training.optimizer import WeightAverage, make_optimizer, set_lr
+from drnn.training.recipe import Recipe
+from drnn.training.schedule import learning_rate, rate_weight
+from drnn.training.step import Step, StepResult
+from drnn.training.tally import Tally, require_finite
+
+FETCH_EVERY = 50  # steps between two looks at a GPU's sums; a look waits for it
+logger = logging.getLogger(__name__)
+
+
+class Session:
+    """A run in memory. Everything random in a step is a function of seed, epoch, batch and process.
+
+    Args:
+        recipe: what to do.
+        model: the network, freshly initialised; moved to the workers' device.
+        source: the data.
+        workers: the processes that share the work, and this one's device.
+
+    Attributes:
+        epoch: 0-based, the one that is running or comes next.
+        batch: 0-based batch of it that comes next.
+        train_s: seconds spent so far, evaluation included.
+
+    Raises:
+        ValueError: a batch size that the images or the processes do not allow.
+    """
+
+    def __init__(self, recipe: Recipe, model: Classifier, source: Source, workers: Workers):
+        if recipe.batch_size > source.num_train:
+            raise ValueError(
+                f"batch_size {recipe.batch_size} received for {source.num_train} training images; make it smaller"
+            )
+        if recipe.batch_size % (workers.share.processes * recipe.accumulate):
+            raise ValueError(
+                f"batch_size {recipe.batch_size} received for {workers.share.processes} processes and "
+                f"{recipe.accumulate} backward passes each; choose one that divides by both"
+            )
+        self.recipe, self.source, self.workers = recipe, source, workers
+        self.model = model.to(workers.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if workers.device.type == "cuda":
+            set_dense(model)  # no shape depends on the data, so the host need not wait for any
+        if recipe.sync_norms:
+            synchronise_norms(model)
+        self.costs = count_costs(model, source.image_size)
+        self.optimizer = make_optimizer(recipe, model)
+        self.average = WeightAverage(model, recipe.ema_decay) if recipe.ema_decay else None
+        self.step = Step(recipe, model, self.optimizer, Normalize(source.mean, source.std), workers)
+        self.run_step: Callable[[Tensor, Tensor, float], StepResult] = self.step
+        self.captured = False
+        self.augmentation = Augmentation(recipe.padding, recipe.flip, recipe.cutout, recipe.min_area, recipe.distortion)
+        self.epoch, self.batch, self.metrics_bytes, self.train_s = 0, 0, 0, 0.0
+        self.tally = self._new_tally()
+
+    def _new_tally(self) -> Tally:
+        return Tally(len(self.costs.loop_macs), self.workers.device)
+
+    @property
+    def batches(self) -> int:
+        """Updates an epoch."""
+        return self.source.num_train // self.recipe.batch_size
+
+    @property
+    def steps(self) -> int:
+        """Updates so far."""
+        return self.epoch * self.batches + self.batch
+
+    def run_epoch(self, progress: bool, after_step: Callable[[], None]) -> dict:
+        """The rest of this epoch; returns its metrics. ``after_step`` is called between steps."""
+        recipe, started = self.recipe, time.perf_counter()
+        plan = EpochPlan(recipe.seed, self.epoch, recipe.batch_size, self.batch)
+        first, lr = self.batch, 0.0
+        self.model.train()
+        with tqdm(
+            total=self.batches * recipe.batch_size, initial=first * recipe.batch_size, unit="img", unit_scale=True,
+            desc=f"epoch {self.epoch + 1}/{recipe.epochs}", disable=None if progress else True, leave=False,
+        ) as bar:  # fmt: skip
+            for images, labels in self.source.train_batches(plan, self.augmentation, self.workers.share):
+                lr = self.update(images.to(self.workers.device), labels.to(self.workers.device))
+                self.batch += 1
+                if self.workers.device.type == "cpu" or self.batch % FETCH_EVERY == 0 or self.batch == self.batches:
+                    self.look(bar)
+                bar.update(recipe.batch_size)
+                after_step()
+        seconds = time.perf_counter() - started
+        means = self.tally.over_all(self.workers).means()
+        rate = (self.batches - first) * recipe.batch_size / seconds
+        return {"epoch": self.epoch + 1, "lr": lr, **means, "images_per_s": rate}
+
+    def look(self, bar: tqdm) -> None:
+        """Fetch the sums, show them, and stop a run that has diverged."""
+        require_finite(self.tally.means()["train_loss"], f"the loss of epoch {self.epoch + 1}, step {self.batch}")
+        if not bar.disable:
+            bar.set_postfix(self.tally.short(), refresh=False)
+
+    def update(self, images: Tensor, labels: Tensor) -> float:
+        """One update from a batch on the device; returns the learning rate it was made with."""
+        recipe, at = self.recipe, self.epoch + (self.batch + 0.5) / self.batches
+        if not self.captured and can_capture(self.model) and not self.workers.several:
+            self.run_step, self.captured = CapturedStep(self.step, images, labels), True
+        torch.manual_seed(seed_of(recipe.seed, self.epoch, self.batch, self.workers.share.rank))
+        lr = learning_rate(recipe, at)
+        set_lr(self.optimizer, lr)
+        self.tally.add(self.run_step(images, labels, rate_weight(recipe, at)))
+        if self.average is not None:
+            self.average.update(self.model)
+        return lr
+
+    def end_epoch(self) -> None:
+        """Stand at the start of the next one."""
+        self.epoch, self.batch, self.tally = self.epoch + 1, 0, self._new_tally()
+
+    def test(self) -> tuple[Evaluation, Evaluation | None]:
+        """Evaluate the network, and the average of its weights where one is kept."""
+        self.workers.agree(self.model)
+        result = evaluate_source(self.model, self.source, self.workers, costs=self.costs)
+        if self.average is None:
+            return result, None
+        self.workers.agree(self.average.model)
+        return result, evaluate_source(self.average.model, self.source, self.workers, costs=self.costs)  # type: ignore
+
+    def state(self) -> dict:
+        """All that the rest of the run depends on, as a checkpoint keeps it."""
+        return {
+            "epoch": self.epoch,
+            "batch": self.batch,
+            "metrics_bytes": self.metrics_bytes,
+            "train_s": self.train_s,
+            "tally": self.tally.state(),
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "average": None if self.average is None else self.average.model.state_dict(),
+            "average_updates": 0 if self.average is None else self.average.updates,
+        }
+
+    def restore(self, state: dict, folder: Path) -> None:
+        """Stand where a checkpoint was made."""
+        self.epoch, self.batch = state["epoch"], state["batch"]
+        self.metrics_bytes, self.train_s = state["metrics_bytes"], state["train_s"]
+        if self.workers.first:  # the sums are the first process's; the others' are lost, and the means stay means
+            self.tally.restore(state["tally"])
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.average is not None:
+            self.average.model.load_state_dict(state["average"])
+            self.average.updates = state["average_updates"]
+        logger.info("%s: going on after %d steps, in epoch %d", folder, self.steps, self.epoch + 1)

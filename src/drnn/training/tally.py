@@ -1,0 +1,71 @@
+"""Sums over an epoch, kept on the device until somebody asks."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from drnn.training.distributed import Workers
+from drnn.training.step import StepResult
+
+
+def require_finite(value: float, what: str) -> None:
+    """Stop a run that has diverged.
+
+    Raises:
+        FloatingPointError: ``value`` is infinite or not a number.
+    """
+    if not math.isfinite(value):
+        raise FloatingPointError(f"{what} is {value}: training diverged; try a lower --lr")
+
+
+class Tally:
+    """Loss, errors and executed loops over an epoch.
+
+    Args:
+        num_slots: T.
+        device: where the sums are kept.
+    """
+
+    def __init__(self, num_slots: int, device: torch.device | str = "cpu"):
+        self.sums = torch.zeros(3 + 2 * num_slots, dtype=torch.float64, device=device)
+
+    def add(self, result: StepResult) -> None:
+        """Add one step, without waiting for it."""
+        head = torch.stack([result.loss.double() * result.images, result.wrong.double()])
+        images = self.sums.new_full((1,), result.images)
+        self.sums += torch.cat([images, head, result.arrived.double(), result.executed.double()])
+
+    def over_all(self, workers: Workers) -> "Tally":
+        """The same over all processes."""
+        whole = Tally((len(self.sums) - 3) // 2, self.sums.device)
+        whole.sums = workers.total(self.sums)
+        return whole
+
+    def means(self) -> dict:
+        """Loss, error, loops per image, and the executed rate of each gate (None where nobody arrived)."""
+        images, loss, wrong, *counts = self.sums.tolist()
+        arrived, executed = counts[: len(counts) // 2], counts[len(counts) // 2 :]
+        return {
+            "train_loss": loss / images,
+            "train_error": wrong / images,
+            "mean_loops": sum(executed) / images,
+            "executed_rates": [e / a if a else None for e, a in zip(executed, arrived, strict=True)],
+        }
+
+    def short(self) -> dict:
+        """What fits on a progress bar."""
+        means = self.means()
+        return {
+            "loss": f"{means['train_loss']:.3f}",
+            "error": f"{means['train_error']:.3f}",
+            "loops": f"{means['mean_loops']:.2f}",
+        }
+
+    def state(self) -> Tensor:
+        """What a checkpoint keeps."""
+        return self.sums.cpu()
+
+    def restore(self, sums: Tensor) -> None:
+        """Go on from there."""
+        self.sums.copy_(sums)

@@ -1,0 +1,56 @@
+"""Moving rows equals plain indexing, gradients too, and keeps the memory format."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from drnn.core.rows import Join, Part, put, take
+
+FORMATS = st.sampled_from([torch.contiguous_format, torch.channels_last])
+
+
+def batch(count, memory_format, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(count, 3, 2, 4, generator=generator).to(memory_format=memory_format)
+
+
+@settings(deadline=None)
+@given(first=st.integers(0, 5), second=st.integers(0, 5), memory_format=FORMATS, seed=st.integers(0, 9))
+def test_parted_and_joined_again_gives_the_same_images_and_gradients(first, second, memory_format, seed):
+    count = first + second
+    if count == 0:
+        return
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
+    rows = order[:first], order[first:]
+    x = batch(count, memory_format, seed).requires_grad_()
+    parts = Part.apply(x, *rows)
+    for part, where in zip(parts, rows, strict=True):
+        assert torch.equal(part, x[where])
+    joined = Join.apply(rows, parts[0] * 2, parts[1] * 3)
+    expected = x * (2 + torch.isin(torch.arange(count), rows[1]))[:, None, None, None]
+    assert torch.equal(joined, expected)
+    weight = batch(count, memory_format, seed + 1)
+    (got,) = torch.autograd.grad((joined * weight).sum(), x)
+    (plain,) = torch.autograd.grad((expected * weight).sum(), x)
+    torch.testing.assert_close(got, plain)
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_the_memory_format_is_kept(memory_format):
+    x, rows = batch(6, memory_format).requires_grad_(), torch.tensor([4, 1])
+    rest = torch.tensor([0, 2, 3, 5])
+    first, second = Part.apply(x, rows, rest)
+    joined = Join.apply((rows, rest), first, second)
+    (gradient,) = torch.autograd.grad(joined, x, batch(6, memory_format))
+    for moved in (take(x, rows), first, second, joined, gradient):
+        assert moved.is_contiguous(memory_format=memory_format)
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_put_writes_where_it_is_told(memory_format):
+    out, rows = batch(6, memory_format), torch.tensor([4, 1])
+    expected, new = out.clone(), batch(2, memory_format, 1)
+    expected[rows] = new
+    put(out, rows, new)
+    assert torch.equal(out, expected)
