@@ -44,7 +44,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--run", default="runs/digits", help="the folder of a finished run with gates")
     parser.add_argument("--data_root", default=None)
-    parser.add_argument("--shares", type=float, nargs="+", default=[0.4, 0.5, 0.6, 0.7, 0.8, 0.9])
+    parser.add_argument("--shares", type=float, nargs="+", default=[0.4, 0.6, 0.8])
     options = parser.parse_args()
     folder = Path(options.run)
     model, recipe, _ = load_run(folder, options.data_root)

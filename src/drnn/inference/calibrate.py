@@ -18,8 +18,8 @@ from drnn.provenance import environment
 from drnn.timing import seconds
 from drnn.training.checkpoint import load_run
 
-STEPS = 24  # halvings of the dial
-CLOSE = 0.001  # of the target: near enough
+STEPS = 12  # halvings of the dial: steps of a 4096th of the images
+CLOSE = 0.003  # of the target: near enough
 Thresholds = dict[str, float]
 
 
