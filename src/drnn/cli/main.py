@@ -8,6 +8,7 @@ VERBS = {
     "train": "train a network by a recipe, evaluate it, and keep the run in a folder",
     "eval": "evaluate a run again",
     "compare": "put two runs side by side: accuracy, parameters, multiply-adds, measured milliseconds",
+    "export": "write a network as a file that skips elsewhere: ONNX, or torch.export's .pt2",
     "models": "list the networks, with their costs",
     "recipes": "list the recipes",
     "tables": "print the paper's Tables 1-3 beside what the networks here come to",
