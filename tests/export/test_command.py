@@ -1,5 +1,8 @@
 """``drnn export`` as a user meets it."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -8,15 +11,23 @@ from drnn.cli.main import main
 from drnn.export.source import open_source
 from drnn.weights import Preprocessing
 
+DOCS = Path(__file__).parent.parent.parent / "docs" / "export.md"
 
-def test_export_of_a_folder_of_weights(tmp_path, capsys):
-    folder, file = tmp_path / "net", tmp_path / "out" / "net.onnx"
+
+def test_export_of_a_folder_of_weights_runs_in_plain_onnxruntime_as_the_docs_say(tmp_path, capsys, monkeypatch):
+    folder, file = tmp_path / "net", tmp_path / "out" / "digits.onnx"
     save_pretrained(create_model("resnet_digits"), folder, Preprocessing((1, 8, 8), (0.3,), (0.4,)))
     assert main(["export", str(folder), str(file), "--fixed_size"]) == 0
     assert "resnet_digits, trained weights" in capsys.readouterr().out
     network = load_onnx(file)
     assert network.preprocessing.mean == (0.3,)
-    assert network(np.zeros((2, 1, 8, 8))).logits.shape == (2, 10)
+    monkeypatch.chdir(file.parent)
+    (code,) = re.findall(r"```python\n(.*?)```", DOCS.read_text(), re.DOTALL)
+    names: dict = {}
+    exec(code, names)
+    np.testing.assert_allclose(
+        names["logits"], network(network.prepare(np.zeros((5, 8, 8, 1), np.uint8))).logits, rtol=1e-4
+    )
 
 
 def test_a_name_gives_fresh_weights_and_a_run_its_own(tmp_path):

@@ -27,7 +27,7 @@ KINDS = [("branches", "once"), ("branches", "folded"), ("loop", "once"), ("dense
 def model():
     """With thresholds that are not where training decides."""
     made = small_network()
-    verify.set_thresholds(made, verify.mixed_thresholds(made, verify.test_images(32, (3, 8, 8))))
+    verify.set_thresholds(made, verify.mixed_thresholds(made, verify.varied_images(32, (3, 8, 8))))
     return made
 
 
@@ -68,7 +68,7 @@ def test_another_image_size_gives_eagers_logits_loops_and_macs(files, model, kin
 
 
 def test_the_files_own_thresholds_count_and_can_be_replaced(files, model):
-    network, x = load_onnx(files["branches", "once"]), verify.test_images(32, (3, 8, 8)).numpy()
+    network, x = load_onnx(files["branches", "once"]), verify.varied_images(32, (3, 8, 8)).numpy()
     own = network(x)
     assert own.loops.tolist() == network(x, read_thresholds(model).numpy()).loops.tolist()
     assert own.loops.tolist() != network(x, np.zeros(1)).loops.tolist()
@@ -82,7 +82,7 @@ def test_onnxruntime_does_not_run_what_the_gates_turn_away(files, kind, tmp_path
         options = onnxruntime.SessionOptions()
         options.enable_profiling, options.profile_file_prefix = True, str(tmp_path / "profile")
         session = onnxruntime.InferenceSession(str(files[kind]), options, providers=["CPUExecutionProvider"])
-        images = verify.test_images(4, (3, 8, 8)).numpy()
+        images = verify.varied_images(4, (3, 8, 8)).numpy()
         session.run(None, {"images": images, "thresholds": np.array([threshold], np.float32)})
         with open(session.end_profiling(), encoding="utf-8") as file:
             events = json.load(file)
@@ -182,7 +182,7 @@ def test_the_comparison_sees_each_output_in_each_state():
 
 def test_mixed_thresholds_divide_the_images():
     model = small_network()
-    images = verify.test_images(42, (3, 8, 8))
+    images = verify.varied_images(42, (3, 8, 8))
     verify.set_thresholds(model, verify.mixed_thresholds(model, images))
     entered = model.forward_with_gates(images)[1].executed[:, 0].float().mean()
     assert 0.2 < entered < 0.8

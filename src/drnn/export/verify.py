@@ -40,7 +40,7 @@ def verify(model: Classifier, answer: Answer, batches: tuple[int, ...] = BATCHES
         ValueError: a difference; the message has the gates, the batch and what differs.
     """
     twin = deepcopy(model).cpu().eval()
-    images = test_images(sum(batches), model.input_size)
+    images = varied_images(sum(batches), model.input_size)
     costs, worst, compared = count_costs(model), 0.0, 0
     for state, thresholds in gate_states(twin, images).items():
         set_thresholds(twin, thresholds)
@@ -51,7 +51,7 @@ def verify(model: Classifier, answer: Answer, batches: tuple[int, ...] = BATCHES
     return Verified(worst, compared)
 
 
-def test_images(count: int, size: tuple[int, int, int]) -> Tensor:
+def varied_images(count: int, size: tuple[int, int, int]) -> Tensor:
     """Random images whose contrast rises from .2 to 3, so that gates disagree about them."""
     noise = torch.randn(count, *size, generator=torch.Generator().manual_seed(0))
     order = torch.randperm(count, generator=torch.Generator().manual_seed(1))
