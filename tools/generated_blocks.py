@@ -13,7 +13,7 @@ from pathlib import Path
 from drnn import compare, tables
 
 ROOT = Path(__file__).parent.parent
-FILES = ("README.md", "docs/tables.md", "docs/costs.md")
+FILES = ("README.md", "docs/tables.md", "docs/costs.md", "docs/export.md")
 BLOCK = re.compile(r"(<!-- begin generated: (\w+) -->\n).*?(<!-- end generated: \2 -->)", re.DOTALL)
 
 
@@ -48,7 +48,38 @@ def input_pipeline() -> str:
     return "\n".join(lines) + "\n" + source(path, result["environment"], result["seed"])
 
 
-MAKERS: dict[str, Callable[[], str]] = {"digits": digits, "input_pipeline": input_pipeline, "tables": tables.markdown}
+def export() -> str:
+    path = "benchmarks/results/export.json"
+    result = read(path, "python benchmarks/export.py make, then measure")
+    ours, static = result["networks"]
+    lines = [
+        f"| batch | loops | multiply-adds, {ours} / {static} | time | efficiency | gates closed / fixed part, time |"
+    ]
+    lines.append("| --- | --- | --- | --- | --- | --- |")
+    for part, closed in zip(result["efficiency"], result["closed"], strict=True):
+        numbers = " | ".join(f"{part[name]:.3f}" for name in ("macs_ratio", "time_ratio", "efficiency"))
+        lines.append(f"| {part['batch_size']} | {part['mean_loops']:.2f} | {numbers} | {closed['time_ratio']:.3f} |")
+    return "\n".join(lines) + "\n" + source(path, result["environment"], result["seed"])
+
+
+def export_sizes() -> str:
+    path = "benchmarks/results/export_sizes.json"
+    result = read(path, "python benchmarks/export.py sizes")
+    kinds = ("safetensors", "branches, once", "branches, folded", "loop, once")
+    lines = ["| MB | safetensors | ONNX, once | folded | loop |", "| --- | --- | --- | --- | --- |"]
+    for row in result["files"]:
+        cells = (f"{row[kind] / 1e6:.2f}" if kind in row else "-" for kind in kinds)
+        lines.append(f"| {row['name']} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n" + source(path, result["environment"], result["seed"])
+
+
+MAKERS: dict[str, Callable[[], str]] = {
+    "digits": digits,
+    "export": export,
+    "export_sizes": export_sizes,
+    "input_pipeline": input_pipeline,
+    "tables": tables.markdown,
+}
 
 
 def renewed(text: str) -> str:

@@ -14,6 +14,7 @@ VERBS = {
     "curve": "accuracy against multiply-adds and time while the gates are turned from closed to open",
     "predict": "classify image files, each with its loops and multiply-adds",
     "bench": "time a recursive network against its static counterpart: what is skipped, in milliseconds",
+    "export": "write a network as a file that skips elsewhere: ONNX, or torch.export's .pt2",
     "models": "list the networks, with their costs",
     "recipes": "list the recipes",
     "tables": "print the paper's Tables 1-3 beside what the networks here come to",

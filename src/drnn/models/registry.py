@@ -111,6 +111,17 @@ def create_model(name: str, num_classes: int | None = None, in_chans: int | None
         >>> model.num_classes, model.target_rate
         (100, 0.7)
     """
+    model = spec_for(name, num_classes, in_chans, **overrides).build()
+    model.name = name
+    return model
+
+
+def spec_for(name: str, num_classes: int | None = None, in_chans: int | None = None, **overrides) -> Spec:
+    """The specification that `create_model` builds from.
+
+    Raises:
+        ValueError: as there.
+    """
     spec = model_spec(name)
     known = {field.name for field in fields(spec)}
     if unknown := overrides.keys() - known:
@@ -124,6 +135,4 @@ def create_model(name: str, num_classes: int | None = None, in_chans: int | None
         raise ValueError(
             f"num_classes {spec.num_classes} and in_chans {spec.input_size[0]} received; each is 1 or more"
         )
-    model = spec.build()
-    model.name = name
-    return model
+    return spec

@@ -1,0 +1,117 @@
+"""The recursive block once more, in the operators that graphs have for skipping; each equals the core's evaluation.
+
+All are called as ``block(x, threshold)`` with x ``(N, C, H, W)`` and the threshold ``()`` of the gate's margin, and
+give the output and how many loops each image executed, int64 ``(N,)``.
+"""
+
+import torch
+from torch import Tensor, nn
+
+Result = tuple[Tensor, Tensor]
+
+
+class GraphBlock(nn.Module):
+    """A gate, a body and a number of loops, made for export. Abstract."""
+
+    def __init__(self, gate: nn.Module, body: nn.Module, num_loops: int):
+        super().__init__()
+        self.gate, self.body, self.num_loops = gate, body, num_loops
+
+    def goes_on(self, x: Tensor, threshold: Tensor) -> Tensor:
+        """The gate's answer, bool ``(N,)``."""
+        return self.gate(x).margin > threshold
+
+    def forward(self, x: Tensor, threshold: Tensor) -> Result:
+        """Loop."""
+        raise NotImplementedError
+
+
+class OpenBlock(GraphBlock):
+    """No gate: every loop, for every image."""
+
+    def forward(self, x: Tensor, threshold: Tensor) -> Result:
+        """Loop."""
+        for loop in range(self.num_loops):
+            x = self.body(x, loop, None)
+        return x, torch.full_like(x[:, 0, 0, 0], self.num_loops, dtype=torch.int64)
+
+
+class DenseBlock(GraphBlock):
+    """Compute every image in every loop and choose: for runtimes without control flow. It skips nothing."""
+
+    def forward(self, x: Tensor, threshold: Tensor) -> Result:
+        """Loop."""
+        going = torch.ones_like(x[:, 0, 0, 0], dtype=torch.bool)
+        count = torch.zeros_like(going, dtype=torch.int64)
+        for loop in range(self.num_loops):
+            going = going & self.goes_on(x, threshold)
+            x, count = torch.where(going[:, None, None, None], self.body(x, loop, None), x), count + going
+        return x, count
+
+
+class BranchingBlock(GraphBlock):
+    """A condition around the block and, inside it, one around every further loop (ONNX If).
+
+    Where a condition is not met its input is copied, so a closed gate costs one copy, whatever L. Two levels and not L:
+    tracing visits a condition several times, and those inside it several times each.
+    """
+
+    def forward(self, x: Tensor, threshold: Tensor) -> Result:
+        """Loop."""
+
+        def enter(x: Tensor, going: Tensor, threshold: Tensor) -> Result:
+            rows = rows_of(going)
+            y, count = self.body(x.index_select(0, rows), 0, None), torch.ones_like(rows)
+            for loop in range(1, self.num_loops):
+                going_on = self.goes_on(y, threshold) & (count == loop)  # to leave is final
+                y, count = self._again(loop, y, going_on, count)
+            return x.index_copy(0, rows, y), going.to(torch.int64).index_copy(0, rows, count)
+
+        def pass_by(x: Tensor, going: Tensor, threshold: Tensor) -> Result:
+            return x.clone(), going.to(torch.int64)
+
+        going = self.goes_on(x, threshold)
+        return torch.cond(going.any(), enter, pass_by, (x, going, threshold))
+
+    def _again(self, loop: int, x: Tensor, going: Tensor, count: Tensor) -> Result:
+        def run(x: Tensor, going: Tensor, count: Tensor) -> Result:
+            rows = rows_of(going)
+            return x.index_copy(0, rows, self.body(x.index_select(0, rows), loop, None)), count + going
+
+        def stay(x: Tensor, going: Tensor, count: Tensor) -> Result:
+            return x.clone(), count.clone()
+
+        return torch.cond(going.any(), run, stay, (x, going, count))
+
+
+def rows_of(going: Tensor) -> Tensor:
+    """Which images go on, ``(M,)``; at least one does."""
+    rows = going.nonzero()[:, 0]
+    torch._check(rows.shape[0] > 0)
+    return rows
+
+
+class CompactBlock(GraphBlock):
+    """One copy of the body in the graph, run while any image goes on (ONNX Loop).
+
+    Its norms must take the loop as a tensor.
+    """
+
+    def forward(self, x: Tensor, threshold: Tensor) -> Result:
+        """Loop."""
+        from torch._higher_order_ops.while_loop import while_loop
+
+        def unfinished(loop: Tensor, x: Tensor, going: Tensor, count: Tensor, threshold: Tensor) -> Tensor:
+            return (loop < self.num_loops) & going.any()
+
+        def run(loop: Tensor, x: Tensor, going: Tensor, count: Tensor, threshold: Tensor):
+            rows = going.nonzero()[:, 0]
+            y = self.body(x.index_select(0, rows), loop, None)
+            more = going.index_copy(0, rows, self.goes_on(y, threshold))
+            return loop + 1, x.index_copy(0, rows, y), more, count + going, threshold.clone()
+
+        going = self.goes_on(x, threshold)
+        first = torch.zeros((), dtype=torch.int64, device=x.device)
+        state = (first, x, going, torch.zeros_like(going, dtype=torch.int64), threshold)
+        _, x, _, count, _ = while_loop(unfinished, run, state)
+        return x, count

@@ -1,0 +1,137 @@
+"""What skipping saves in onnxruntime: an exported network against its exported static counterpart, in pairs."""
+
+from copy import deepcopy
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from drnn.core import Gate, RecursiveBlock
+from drnn.export.network import looping_blocks
+from drnn.export.runner import OnnxNetwork
+from drnn.export.verify import loops_per_block, set_thresholds
+from drnn.models import Classifier, create_model
+from drnn.timing import time_pairs
+
+SEED = 0
+
+
+def divided_network(name: str) -> Classifier:
+    """A network by name with random weights, whose gates answer differently from image to image."""
+    torch.manual_seed(SEED)
+    model = create_model(name).eval()
+    for gate in (block.gate for block in looping_blocks(model)):
+        for parameter in gate.parameters():
+            nn.init.normal_(parameter, std=0.3)
+    return model
+
+
+def fixed_part(model: Classifier) -> Classifier:
+    """The network without its recursive blocks: what is left where every gate is closed."""
+    twin = deepcopy(model)
+    for stage in [module for module in twin.modules() if isinstance(module, nn.Sequential)]:
+        for name, block in list(stage.named_children()):
+            if isinstance(block, RecursiveBlock):
+                setattr(stage, name, nn.Identity())
+    return twin
+
+
+def thresholds_for(model: Classifier, images: Tensor, mean_loops: float) -> Tensor:
+    """Thresholds ``(B,)`` with which ``images`` take about ``mean_loops`` loops: one quantile for all, by bisection."""
+    twin, low, high = deepcopy(model), 0.0, 1.0
+    found = torch.zeros(len(looping_blocks(model)))
+    for _ in range(8):
+        share = (low + high) / 2
+        found = _quantiles(twin, images, share)
+        set_thresholds(twin, found)
+        with torch.no_grad():
+            loops = loops_per_block(twin, twin.forward_with_gates(images)[1]).sum(1).double().mean()
+        low, high = (share, high) if loops > mean_loops else (low, share)
+    return found
+
+
+@torch.no_grad()
+def _quantiles(model: Classifier, images: Tensor, share: float) -> Tensor:
+    """Of the margins with which images arrive at each block, when the gates before it already decide so."""
+    found: list[Tensor] = []
+
+    def choose(gate: Gate, arguments: tuple[Tensor]) -> None:
+        if gate not in seen:
+            seen.add(gate)
+            margin = gate.decide(gate.scorer(arguments[0])).margin
+            gate.threshold.copy_(margin.quantile(share))
+            found.append(gate.threshold.clone())
+
+    seen: set[Gate] = set()
+    gates = [block.gate for block in looping_blocks(model) if isinstance(block.gate, Gate)]
+    handles = [gate.register_forward_pre_hook(choose) for gate in gates]
+    try:
+        model(images)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return torch.stack(found)
+
+
+def measure_efficiency(
+    ours: OnnxNetwork, static: OnnxNetwork, images: np.ndarray, thresholds: np.ndarray, batch_size: int, rounds: int
+) -> dict:
+    """Times in pairs, and skipping efficiency: (static time / ours) / (static multiply-adds / ours); 1 is the limit.
+
+    Returns:
+        Median and 95th percentile of the milliseconds a batch of both, and medians over the pairs of the ratio of
+        multiply-adds, of times, and of the efficiency.
+    """
+    batches = [images[i : i + batch_size] for i in range(0, len(images) - batch_size + 1, batch_size)]
+    times = time_pairs(
+        lambda turn: ours(batches[turn % len(batches)], thresholds),
+        lambda turn: static(batches[turn % len(batches)]),
+        rounds,
+    )
+    spent = [ours(batch, thresholds) for batch in batches]
+    share = [float(run.macs.sum() / static(batch).macs.sum()) for run, batch in zip(spent, batches, strict=True)]
+    shares = [share[turn % len(batches)] for turn in range(rounds)]
+    pairs = list(zip(times.first_s, times.second_s, shares, strict=True))
+    return {
+        "batch_size": batch_size,
+        "rounds": rounds,
+        "mean_loops": float(np.mean([run.loops.sum(1).mean() for run in spent])),
+        "latency_ms": [1e3 * seconds for seconds in times.medians_s],
+        "p95_ms": [1e3 * seconds for seconds in times.p95_s],
+        "macs_ratio": median(shares),
+        "time_ratio": times.ratio,
+        "efficiency": median(static_s * part / ours_s for ours_s, static_s, part in pairs),
+    }
+
+
+def measure_closed(ours: OnnxNetwork, fixed: OnnxNetwork, images: np.ndarray, batch_size: int, rounds: int) -> dict:
+    """All gates closed against the fixed part alone: what asking costs."""
+    closed = np.full(len(ours.facts["num_loops"]), np.inf, np.float32)
+    batch = images[:batch_size]
+    times = time_pairs(lambda _: ours(batch, closed), lambda _: fixed(batch), rounds)
+    return {
+        "batch_size": batch_size,
+        "rounds": rounds,
+        "latency_ms": [1e3 * seconds for seconds in times.medians_s],
+        "time_ratio": times.ratio,
+    }
+
+
+def measure_all(
+    files: dict[str, Path],
+    images: np.ndarray,
+    thresholds: np.ndarray,
+    batch_sizes: list[int],
+    rounds: int,
+    threads: int,
+) -> dict:
+    """Both measurements of ``files`` "ours", "static" and "fixed" at each batch size; the larger, the fewer rounds."""
+    ours, static, fixed = (OnnxNetwork(files[name], threads) for name in ("ours", "static", "fixed"))
+    result: dict = {"efficiency": [], "closed": []}
+    for size in batch_sizes:
+        pairs = max(5, rounds // size)
+        result["efficiency"].append(measure_efficiency(ours, static, images, thresholds, size, pairs))
+        result["closed"].append(measure_closed(ours, fixed, images, size, pairs))
+    return result

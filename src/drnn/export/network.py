@@ -1,0 +1,128 @@
+"""A classifier as one module that can be exported: images in; logits, loops and multiply-adds out."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from copy import deepcopy
+
+import torch
+from torch import Tensor, nn
+
+from drnn.core import AlwaysNoisy, Gate, OpenGate, RecursiveBlock, TrainingNoise
+from drnn.costs import layer_macs
+from drnn.export.blocks import BranchingBlock, CompactBlock, DenseBlock, GraphBlock, OpenBlock
+from drnn.export.norms import NORM_PLACEMENTS, place_norms
+from drnn.models import Classifier
+from drnn.models.aig import AdaptiveBlock
+
+FORMS: dict[str, type[GraphBlock]] = {"branches": BranchingBlock, "loop": CompactBlock, "dense": DenseBlock}
+
+
+def looping_blocks(model: Classifier) -> list[RecursiveBlock]:
+    """The B recursive blocks in order."""
+    return [block for block in model.blocks() if isinstance(block, RecursiveBlock)]
+
+
+def read_thresholds(model: Classifier) -> Tensor:
+    """The gates' thresholds, in the margin's units, ``(B,)``; a block without a gate counts 0."""
+    values = [block.gate.threshold for block in looping_blocks(model) if isinstance(block.gate, Gate)]
+    if len(values) < len(looping_blocks(model)):
+        values = [torch.zeros(()) for _ in looping_blocks(model)]
+    return torch.stack(values).detach().float().cpu() if values else torch.zeros(0)
+
+
+class ExportableNetwork(nn.Module):
+    """A copy of a network in evaluation mode, its recursive blocks in a form that graphs can express.
+
+    Args:
+        model: the network; it is not changed.
+        form: "branches" (a condition a loop, skips), "loop" (one copy of each body, skips) or "dense" (masks).
+        norms: "once" (shared convolution weights once) or "folded" (one per loop); the form "loop" knows only "once".
+
+    Shape: images ``(N, C, H, W)``, thresholds ``(B,)`` -> logits ``(N, K)``, loops ``(N, B)``, macs ``(N,)``, all for
+    B recursive blocks. Without thresholds those the network had count.
+
+    Raises:
+        ValueError: an unknown form or placement, or a network whose evaluation is random (ConvNet-AIG).
+    """
+
+    thresholds: Tensor
+
+    def __init__(self, model: Classifier, form: str = "branches", norms: str = "once"):
+        super().__init__()
+        _check(model, form, norms)
+        self.register_buffer("thresholds", read_thresholds(model))
+        self.classifier = deepcopy(model).cpu().eval()
+        self.gate_macs, self.pixel_macs, blocks = [], [], []
+        for block in self.classifier.blocks():
+            if isinstance(block, RecursiveBlock):
+                self.pixel_macs.append(sum(_pixel_macs(layer) for layer in block.body.modules()))
+                self.gate_macs.append(sum(_pixel_macs(layer) for layer in block.gate.modules()))
+                made = OpenBlock if isinstance(block.gate, OpenGate) else FORMS[form]
+                placement = "activations" if made is CompactBlock else norms
+                body = place_norms(block.body, block.num_loops, placement)
+                block = made(block.gate, body, block.num_loops)
+            blocks.append(block)
+        self.rows = nn.ModuleList(blocks)
+        looping = {layer for row in self.rows if isinstance(row, GraphBlock) for layer in row.modules()}
+        layers = [layer for layer in self.modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
+        self.fixed_layers = tuple(layer for layer in layers if layer not in looping)
+
+    @property
+    def num_loops(self) -> list[int]:
+        """L of each recursive block."""
+        return [block.num_loops for block in self.rows if isinstance(block, GraphBlock)]
+
+    def forward(self, images: Tensor, thresholds: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """Classify, and say what it took."""
+        thresholds = self.thresholds if thresholds is None else thresholds
+        loops: list[Tensor] = []
+        macs = torch.zeros_like(images[:, 0, 0, 0], dtype=torch.int64)
+        with _tally(self.fixed_layers) as fixed:
+            x = self.classifier.stem(images)
+            for block in self.rows:
+                if isinstance(block, GraphBlock):
+                    number = len(loops)
+                    x, count = block(x, thresholds[number])
+                    loops.append(count)
+                    asked = (count + 1).clamp(max=block.num_loops)
+                    pixels = x.shape[2] * x.shape[3]
+                    macs = macs + count * (self.pixel_macs[number] * pixels) + asked * self.gate_macs[number]
+                else:
+                    x = block(x)
+            logits = self.classifier.head(x)
+        taken = torch.stack(loops, 1) if loops else macs.new_zeros(macs.shape[0], 0)
+        return logits, taken, macs + sum(fixed)
+
+
+def _check(model: Classifier, form: str, norms: str) -> None:
+    if form not in FORMS or norms not in NORM_PLACEMENTS:
+        raise ValueError(f"form {form!r} and norms {norms!r} received; forms are {', '.join(FORMS)}, "
+                         f"norms {', '.join(NORM_PLACEMENTS)}")  # fmt: skip
+    if form == "loop" and norms == "folded":
+        raise ValueError("form 'loop' has one copy of each body, so its norms cannot be folded; use norms 'once'")
+    noisy = any(isinstance(part, AlwaysNoisy) and not isinstance(part, TrainingNoise) for part in model.modules())
+    if noisy or any(isinstance(part, AdaptiveBlock) for part in model.modules()):
+        raise ValueError(f"{model.name} decides with noise in evaluation too, so no file can be compared with it; "
+                         "export a network without gate_noise='always'")  # fmt: skip
+
+
+def _pixel_macs(layer: nn.Module) -> int:
+    """Multiply-adds for one output position, which is one of the input too: these bodies keep the size."""
+    one_pixel = torch.empty(1, getattr(layer, "out_channels", 1), 1, 1, device="meta")
+    return layer_macs(layer, one_pixel, count_norms=False)
+
+
+@contextmanager
+def _tally(layers: tuple[nn.Module, ...]) -> Iterator[list]:
+    """Collect the multiply-adds of layers while they run; symbols where the size of the images is one."""
+    counted: list = []
+
+    def add(layer: nn.Module, _, out: Tensor) -> None:
+        counted.append(layer_macs(layer, out, count_norms=False))
+
+    handles = [layer.register_forward_hook(add) for layer in layers]
+    try:
+        yield counted
+    finally:
+        for handle in handles:
+            handle.remove()

@@ -1,0 +1,134 @@
+"""From a network to a checked ONNX file that skips, for every batch size."""
+
+import json
+import os
+import warnings
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+import torch
+
+from drnn.export.network import ExportableNetwork
+from drnn.export.runner import OnnxNetwork
+from drnn.export.trace import trace
+from drnn.export.verify import Verified, verify
+from drnn.models import Classifier
+from drnn.weights.preprocessing import Preprocessing
+
+if TYPE_CHECKING:
+    import onnx
+
+INPUT, THRESHOLDS, OUTPUTS = "images", "thresholds", ("logits", "loops", "macs")
+PROTOBUF_LIMIT = 2**31 - 2**20  # bytes; weights beyond it go beside the file
+
+
+def export_onnx(
+    model: Classifier,
+    path: str | Path,
+    preprocessing: Preprocessing | None = None,
+    form: str = "branches",
+    norms: str = "once",
+    any_size: bool = True,
+    external_over: int = PROTOBUF_LIMIT,
+) -> Verified:
+    """Write ``model`` as an ONNX file that computes what the gates ask for and no more, compared before it is written.
+
+    Inputs are ``images`` (N, C, H, W), any N, and ``thresholds`` (B,), which may be left out: the file holds those the
+    model has now. Outputs are ``logits`` (N, K), ``loops`` (N, B) and ``macs`` (N,), for B recursive blocks.
+
+    Args:
+        model: any network but ConvNet-AIG.
+        path: the file to write.
+        preprocessing: kept in the file; the usual one of the network's size by default.
+        form: "branches" (fastest), "loop" (smallest graph) or "dense" (no control flow; skips nothing).
+        norms: "once": shared convolution weights are in the file once, and onnxruntime folds the norms when it
+            loads; "folded": one folded weight per loop.
+        any_size: take any H and W, not only the model's own.
+        external_over: bytes above which the weights go to a file beside it, ``<name>.data``.
+
+    Returns:
+        How near the file is to the model.
+
+    Raises:
+        ValueError: a network or option that cannot be exported, or a file that does not equal the model.
+        ModuleNotFoundError: the extra ``export`` is not installed.
+    """
+    path, preprocessing = Path(path), preprocessing or Preprocessing.usual(model)
+    network = ExportableNetwork(model, form, norms).eval()
+    proto = to_proto(network, any_size)
+    describe(proto, model, preprocessing, {"form": form, "norms": norms, "num_loops": network.num_loops})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=path.parent, prefix=".export-") as folder:
+        made = Path(folder) / path.name
+        _save(proto, made, external_over)
+        result = verify(model, OnnxNetwork(made).answer)
+        for file in sorted(Path(folder).iterdir(), reverse=True):  # the weights beside it first
+            os.replace(file, path.parent / file.name)
+    return result
+
+
+def to_proto(network: ExportableNetwork, any_size: bool) -> "onnx.ModelProto":
+    """The network as an ONNX graph, without traces of where it was made."""
+    import onnx
+
+    program = trace(network, any_size)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter's own deprecations
+        names = [INPUT, THRESHOLDS] if len(network.thresholds) else [INPUT]
+        made = torch.onnx.export(
+            program, dynamo=True, verbose=False, input_names=names, output_names=list(OUTPUTS), external_data=False
+        )
+    assert made is not None
+    proto = made.model_proto
+    for graph in _graphs(proto.graph):
+        for part in (*graph.node, *graph.value_info, *graph.input, *graph.output, *graph.initializer):
+            part.ClearField("metadata_props")
+            part.ClearField("doc_string")
+    _name_sizes(proto.graph)
+    if len(network.thresholds):
+        values = onnx.numpy_helper.from_array(network.thresholds.numpy(), THRESHOLDS)
+        proto.graph.initializer.append(values)  # an input with a value is an input that may be left out
+    return proto
+
+
+def describe(proto: "onnx.ModelProto", model: Classifier, preprocessing: Preprocessing, how: dict) -> None:
+    """Metadata: each value is JSON."""
+    import onnx
+
+    own = version("drnn")
+    facts = {"model": model.name, "version": own, **how, **preprocessing.to_dict()}
+    proto.producer_name, proto.producer_version = "drnn", own
+    onnx.helper.set_model_props(proto, {key: json.dumps(value) for key, value in facts.items()})
+
+
+def _graphs(graph: "onnx.GraphProto") -> Iterator["onnx.GraphProto"]:
+    yield graph
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                yield from _graphs(attribute.g)
+
+
+def _name_sizes(graph: "onnx.GraphProto") -> None:
+    """Call the free sizes of the images what they are, wherever they appear."""
+    axes = zip(graph.input[0].type.tensor_type.shape.dim, ("batch", "channels", "height", "width"), strict=True)
+    names = {axis.dim_param: name for axis, name in axes if axis.dim_param}
+    for value in (*graph.input, *graph.output):
+        for axis in value.type.tensor_type.shape.dim:
+            if axis.dim_param:
+                axis.dim_param = names.get(axis.dim_param, axis.dim_param)
+    for inner in _graphs(graph):
+        inner.ClearField("value_info")  # shapes of the inside: onnxruntime infers its own
+
+
+def _save(proto: "onnx.ModelProto", path: Path, external_over: int) -> None:
+    import onnx
+
+    if proto.ByteSize() > external_over:
+        onnx.save_model(proto, path, save_as_external_data=True, location=f"{path.name}.data", size_threshold=1024)
+    else:
+        onnx.save_model(proto, path)
+    onnx.checker.check_model(str(path), full_check=True)

@@ -1,0 +1,130 @@
+"""A network as a program of torch.export (``.pt2``), and, as an experiment, compiled ahead of time."""
+
+import json
+import os
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from zipfile import BadZipFile
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch._dynamo.exc import TorchDynamoException
+
+from drnn.export.network import ExportableNetwork
+from drnn.export.runner import Prediction
+from drnn.export.trace import trace
+from drnn.export.verify import Verified, verify
+from drnn.models import Classifier
+from drnn.weights.preprocessing import Preprocessing
+
+FACTS = "drnn.json"
+
+
+class ProgramNetwork(nn.Module):
+    """A file of `export_program`: images in; logits, loops and multiply-adds out. Thresholds may be given anew."""
+
+    thresholds: Tensor
+
+    def __init__(self, graph, thresholds: Tensor, facts: dict):
+        super().__init__()
+        self.graph, self.facts = graph, facts
+        self.register_buffer("thresholds", thresholds)
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """What images go through first."""
+        return Preprocessing(*(self.facts[key] for key in ("size", "mean", "std")))
+
+    def forward(self, images: Tensor, thresholds: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """Run."""
+        thresholds = self.thresholds if thresholds is None else thresholds
+        return self.graph(images, thresholds) if len(thresholds) else self.graph(images)
+
+    @torch.no_grad()
+    def answer(self, images: Tensor, thresholds: Tensor) -> Prediction:
+        """The same as numpy, as the comparison asks."""
+        return Prediction(*(np.asarray(part) for part in self(images, thresholds)))
+
+
+def export_program(
+    model: Classifier,
+    path: str | Path,
+    preprocessing: Preprocessing | None = None,
+    form: str = "branches",
+    norms: str = "once",
+    any_size: bool = True,
+    compiled: bool = False,
+) -> Verified:
+    """Write ``model`` as a ``.pt2``, reloaded and compared before it is in its place.
+
+    Args:
+        model: any network but ConvNet-AIG.
+        path: the file to write.
+        preprocessing: kept in the file; the usual one of the network's size by default.
+        form: "branches", "loop" or "dense".
+        norms: "once" or "folded".
+        any_size: take any H and W.
+        compiled: an experiment: AOTInductor for this kind of machine; it needs a C++ compiler.
+
+    Raises:
+        ValueError: a network or option that cannot be exported or compiled, or a file that does not equal the model.
+    """
+    path, preprocessing = Path(path), preprocessing or Preprocessing.usual(model)
+    network = ExportableNetwork(model, form, norms).eval()
+    facts = {"model": model.name, "form": form, "norms": norms, "num_loops": network.num_loops,
+             "thresholds": [str(value) for value in network.thresholds.tolist()],
+             "compiled": compiled, **preprocessing.to_dict()}  # fmt: skip
+    program = trace(network, any_size)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=path.parent, prefix=".export-") as folder:
+        made = Path(folder) / path.name
+        if compiled:
+            compile_program(program, made, facts)
+        else:
+            torch.export.save(program, made, extra_files={FACTS: json.dumps(facts)})
+        try:
+            result = verify(model, load_program(made, compiled).answer)
+        except RuntimeError as error:
+            raise ValueError(f"the program does not run, nothing was written: {str(error).splitlines()[0]}") from error
+        os.replace(made, path)
+    return result
+
+
+def load_program(path: str | Path, compiled: bool = False) -> ProgramNetwork:
+    """Open a file of `export_program`.
+
+    Args:
+        path: the file.
+        compiled: whether it was compiled ahead of time. Such a file is machine code: open only your own.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not a file of `export_program`.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"there is no file {path}; drnn export makes one")
+    try:
+        if compiled:
+            graph = torch._inductor.aoti_load_package(str(path))
+            facts = json.loads(graph.get_metadata()[FACTS])
+        else:
+            extra = {FACTS: ""}
+            graph = torch.export.load(path, extra_files=extra).module()
+            facts = json.loads(extra[FACTS])
+    except (KeyError, RuntimeError, ValueError, BadZipFile) as error:
+        raise ValueError(f"{path} is damaged, or not made by drnn export: {str(error).splitlines()[0]}") from error
+    return ProgramNetwork(graph, torch.tensor([float(value) for value in facts["thresholds"]]), facts)
+
+
+def compile_program(program: torch.export.ExportedProgram, path: Path, facts: dict) -> None:
+    """Machine code by AOTInductor, its layout optimisation off: that makes convolutions under conditions wrong."""
+    import torch._inductor.config as inductor
+
+    options = {"layout_optimization": False, "aot_inductor.metadata": {FACTS: json.dumps(facts)}}
+    try:
+        with inductor.patch(layout_optimization=False):
+            torch._inductor.aoti_compile_and_package(program, package_path=str(path), inductor_configs=options)
+    except (RuntimeError, AssertionError, TorchDynamoException) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ValueError(f"AOTInductor of torch {torch.__version__} cannot compile this network: {reason}") from error

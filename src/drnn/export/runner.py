@@ -1,0 +1,86 @@
+"""An exported file, ready to run: numpy in, named outputs."""
+
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from torch import Tensor
+
+from drnn.weights.preprocessing import Preprocessing
+
+
+class Prediction(NamedTuple):
+    """For N images, B recursive blocks: ``logits (N, K)``, ``loops (N, B)`` executed, multiply-adds ``macs (N,)``."""
+
+    logits: np.ndarray
+    loops: np.ndarray
+    macs: np.ndarray
+
+
+class OnnxNetwork:
+    """A file of `export_onnx` in onnxruntime.
+
+    Attributes:
+        facts: the file's metadata: model, form, num_loops, ...
+        preprocessing: what images go through first; `prepare` does it.
+
+    Args:
+        path: the file.
+        threads: of one run; 0 leaves onnxruntime's choice.
+        providers: onnxruntime's execution providers.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not a file of `export_onnx`.
+        ModuleNotFoundError: onnxruntime is not installed.
+    """
+
+    def __init__(self, path: str | Path, threads: int = 0, providers: tuple[str, ...] = ("CPUExecutionProvider",)):
+        import onnxruntime
+
+        if not Path(path).is_file():
+            raise FileNotFoundError(f"there is no file {path}; drnn export makes one")
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads, options.log_severity_level = threads, 3
+        try:
+            self.session = onnxruntime.InferenceSession(str(path), options, providers=list(providers))
+        except Exception as error:  # onnxruntime's errors share no narrower base
+            raise ValueError(f"{path} is damaged or no ONNX file: {str(error).splitlines()[0]}") from error
+        try:
+            found = self.session.get_modelmeta().custom_metadata_map
+            self.facts = {key: json.loads(value) for key, value in found.items()}
+            self.preprocessing = Preprocessing(*(self.facts[key] for key in ("size", "mean", "std")))
+        except (KeyError, json.JSONDecodeError) as error:
+            raise ValueError(f"{path} has no preprocessing in its metadata; it was not made by drnn export") from error
+
+    def prepare(self, pixels: np.ndarray) -> np.ndarray:
+        """uint8 ``(N, H, W, C)`` to normalised float32 ``(N, C, H, W)``; the size is left as it is."""
+        mean, std = (np.asarray(value, np.float32) for value in (self.preprocessing.mean, self.preprocessing.std))
+        return np.ascontiguousarray(((pixels / np.float32(255) - mean) / std).transpose(0, 3, 1, 2), np.float32)
+
+    def __call__(self, images: np.ndarray, thresholds: np.ndarray | None = None) -> Prediction:
+        """Run.
+
+        Args:
+            images: float32 ``(N, C, H, W)``.
+            thresholds: ``(B,)``, in units of the gates' margin; those in the file by default. Higher skips more.
+        """
+        feed = {"images": np.asarray(images, np.float32)}
+        if thresholds is not None:
+            feed["thresholds"] = np.asarray(thresholds, np.float32)
+        return Prediction(*map(np.asarray, self.session.run(["logits", "loops", "macs"], feed)))
+
+    def answer(self, images: Tensor, thresholds: Tensor) -> Prediction:
+        """The same from tensors, as the comparison asks."""
+        return self(images.numpy(), thresholds.numpy() if len(thresholds) else None)
+
+
+def load_onnx(path: str | Path, threads: int = 0) -> OnnxNetwork:
+    """Open an exported file in onnxruntime, on the CPU.
+
+    Args:
+        path: of `drnn export`.
+        threads: of one run; 0 leaves onnxruntime's choice.
+    """
+    return OnnxNetwork(path, threads)

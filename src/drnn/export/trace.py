@@ -1,0 +1,28 @@
+"""One graph of a network by `torch.export`, free in the number of images and, where wanted, in their size."""
+
+import torch
+from torch._dynamo.exc import TorchDynamoException
+from torch.export import Dim, ExportedProgram
+
+from drnn.export.network import ExportableNetwork
+
+
+@torch.no_grad()
+def trace(network: ExportableNetwork, any_size: bool = True) -> ExportedProgram:
+    """Trace ``network(images, thresholds)``; without recursive blocks, ``network(images)``.
+
+    Raises:
+        ValueError: torch.export cannot express it; the message has its reason.
+    """
+    images = torch.zeros(3, *network.classifier.input_size)  # neither 0 nor 1 images, which would stay fixed
+    free = {0: Dim.DYNAMIC, 2: Dim.DYNAMIC, 3: Dim.DYNAMIC} if any_size else {0: Dim.DYNAMIC}
+    arguments, shapes = (images,), (free,)
+    if len(network.thresholds):
+        arguments, shapes = (images, network.thresholds), (free, None)
+    try:
+        return torch.export.export(network, arguments, dynamic_shapes=shapes, strict=False)
+    except TorchDynamoException as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ValueError(
+            f"{network.classifier.name} cannot be traced by torch {torch.__version__}: {reason}"
+        ) from error

@@ -1,0 +1,155 @@
+"""An exported network beside the original, before it is written: a wrong file never reaches its place."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from copy import deepcopy
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from drnn.core import Gate, GateRecord
+from drnn.core.gates import GateDecision
+from drnn.costs import Costs, count_costs
+from drnn.export.network import looping_blocks, read_thresholds
+from drnn.models import Classifier
+
+BATCHES = (1, 2, 7, 32)
+TOLERANCE = 1e-4  # of an image's largest logit
+TIE = 1e-5  # a margin this near its threshold, relative to 1 + margin, may fall on either side
+
+# images (N, C, H, W), thresholds (B,) -> logits (N, K), loops (N, B), macs (N,)
+Answer = Callable[[Tensor, Tensor], tuple[np.ndarray, np.ndarray, np.ndarray]]
+
+
+class Verified(NamedTuple):
+    """The largest difference of a logit, as a share of its image's largest, and the images compared."""
+
+    difference: float
+    images: int
+
+
+def verify(model: Classifier, answer: Answer, batches: tuple[int, ...] = BATCHES) -> Verified:
+    """Compare with ``model`` in evaluation: its own thresholds, all gates closed, mixed gates, all gates open.
+
+    Loops and multiply-adds must be equal, logits within `TOLERANCE`; the batches are of ``batches`` images, random, and
+    differ much from image to image.
+
+    Raises:
+        ValueError: a difference; the message has the gates, the batch and what differs.
+    """
+    twin = deepcopy(model).cpu().eval()
+    images = varied_images(sum(batches), model.input_size)
+    costs, worst, compared = count_costs(model), 0.0, 0
+    for state, thresholds in gate_states(twin, images).items():
+        set_thresholds(twin, thresholds)
+        for batch in images.split(list(batches)):
+            where = f"{state} gates, batch {len(batch)}"
+            worst = max(worst, _compare(twin, costs, answer, batch, thresholds, where))
+            compared += len(batch)
+    return Verified(worst, compared)
+
+
+def varied_images(count: int, size: tuple[int, int, int]) -> Tensor:
+    """Random images whose contrast rises from .2 to 3, so that gates disagree about them."""
+    noise = torch.randn(count, *size, generator=torch.Generator().manual_seed(0))
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(1))
+    return noise * torch.linspace(0.2, 3, count)[order][:, None, None, None]
+
+
+def gate_states(model: Classifier, images: Tensor) -> dict[str, Tensor]:
+    """Thresholds ``(B,)`` by name; only the network's own where it has no gate."""
+    own = read_thresholds(model)
+    if not any(isinstance(block.gate, Gate) for block in looping_blocks(model)):
+        return {"own": own}
+    closed = torch.full_like(own, torch.inf)
+    return {"own": own, "stop": closed, "mixed": mixed_thresholds(model, images), "go": -closed}
+
+
+def set_thresholds(model: Classifier, thresholds: Tensor) -> None:
+    """Give each gate its threshold, in order."""
+    for block, value in zip(looping_blocks(model), thresholds, strict=True):
+        if isinstance(block.gate, Gate):
+            block.gate.threshold.copy_(value)
+
+
+@torch.no_grad()
+def mixed_thresholds(model: Classifier, images: Tensor) -> Tensor:
+    """Thresholds ``(B,)`` in the widest gap of the middle half of the margins with which images reach each block."""
+    found: dict[Gate, Tensor] = {}
+
+    def choose(gate: Gate, _, answer: GateDecision) -> GateDecision:
+        if gate not in found:
+            ranked = answer.margin.sort().values
+            low, high = len(ranked) // 4, max(len(ranked) * 3 // 4, len(ranked) // 4 + 2)
+            middle = ranked[low:high]
+            widest = int(middle.diff().argmax())
+            found[gate] = (middle[widest] + middle[widest + 1]) / 2
+        return GateDecision(answer.margin, answer.margin - found[gate])
+
+    gates = [block.gate for block in looping_blocks(model) if isinstance(block.gate, Gate)]
+    handles = [gate.register_forward_hook(choose) for gate in gates]
+    try:
+        model(images)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return torch.stack([found[gate] for gate in gates])
+
+
+@torch.no_grad()
+def _compare(model: Classifier, costs: Costs, answer: Answer, images: Tensor, thresholds: Tensor, where: str) -> float:
+    logits, record = model.forward_with_gates(images)
+    loops, macs = loops_per_block(model, record).numpy(), costs.macs_per_image(record).numpy()
+    got_logits, got_loops, got_macs = answer(images, thresholds)
+    if got_logits.shape != tuple(logits.shape) or got_loops.shape != loops.shape:
+        raise ValueError(
+            f"{where}: the export gives logits {got_logits.shape} and loops {got_loops.shape}, "
+            f"{model.name} {tuple(logits.shape)} and {loops.shape}; nothing was written"
+        )
+    same = (got_loops == loops).all(1) & (got_macs == macs)
+    wrong = [row for row in np.flatnonzero(~same) if not _is_tie(model, images[row : row + 1])]
+    scale = np.abs(logits.numpy()).max(1)
+    difference = np.abs(got_logits - logits.numpy()).max(1) / np.maximum(scale, 1e-12)
+    wrong += list(np.flatnonzero(same & ~(difference <= TOLERANCE)))
+    if wrong:
+        row = wrong[0]
+        raise ValueError(
+            f"{where}: {len(wrong)} images differ from {model.name}, first number {row}: loops {got_loops[row]} for "
+            f"{loops[row]}, macs {got_macs[row]} for {macs[row]}, logits by {difference[row]:.1e} of the largest; "
+            "nothing was written"
+        )
+    return float(difference[same].max(initial=0))
+
+
+def loops_per_block(model: Classifier, record: GateRecord) -> Tensor:
+    """Loops that each image executed in each recursive block, int64 ``(N, B)``."""
+    slots = [block.num_loops for block in looping_blocks(model)]
+    if not slots:
+        return record.executed.long()
+    return torch.stack([part.sum(1) for part in record.executed.split(slots, 1)], 1)
+
+
+def _is_tie(model: Classifier, image: Tensor) -> bool:
+    """Whether some margin of this one image lies on its threshold, as far as float32 can tell."""
+    with margins(model) as seen:
+        model(image)
+    return any(abs(margin - threshold) <= TIE * (1 + abs(margin)) for margin, threshold in seen)
+
+
+@contextmanager
+def margins(model: Classifier) -> Iterator[list[tuple[float, float]]]:
+    """Collect margin and threshold of every answer of every gate, one image at a time."""
+    seen: list[tuple[float, float]] = []
+    gates = [module for module in model.modules() if isinstance(module, Gate)]
+
+    def note(gate: Gate, _, answer: GateDecision) -> None:
+        seen.append((float(answer.margin), float(gate.threshold)))
+
+    handles = [gate.register_forward_hook(note) for gate in gates]
+    try:
+        yield seen
+    finally:
+        for handle in handles:
+            handle.remove()

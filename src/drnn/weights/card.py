@@ -1,0 +1,81 @@
+"""What is known of a set of weights, as data and as the README of a Hugging Face repository."""
+
+from dataclasses import dataclass, field
+
+from drnn.costs import count_costs, count_params
+from drnn.models import Classifier
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a user must know of weights; None where nothing was measured.
+
+    Attributes:
+        name: of the network.
+        params: trainable numbers.
+        max_macs: multiply-adds of an image that executes every loop.
+        mean_macs: of the images of the test.
+        loops_histogram: images of the test that took 0, 1, ... loops.
+        recipe: what it was trained by.
+        commit: of the code.
+        dataset: it was trained and tested on.
+        error: shares of wrong answers on the test, one for each seed.
+        license: of the weights.
+    """
+
+    name: str
+    params: int
+    max_macs: int
+    mean_macs: float | None = None
+    loops_histogram: list[int] = field(default_factory=list)
+    recipe: str | None = None
+    commit: str | None = None
+    dataset: str | None = None
+    error: list[float] = field(default_factory=list)
+    license: str = "apache-2.0"
+
+    @classmethod
+    def of(cls, model: Classifier, **known) -> "Card":
+        """What the network itself tells, and what else is known."""
+        counted = count_costs(model)
+        return cls(name=model.name, params=count_params(model), max_macs=counted.max_macs, **known)
+
+    @property
+    def error_text(self) -> str:
+        """Mean, spread and number of runs."""
+        if not self.error:
+            return "not measured"
+        count, mean = len(self.error), sum(self.error) / len(self.error)
+        if count == 1:
+            return f"{mean:.2%} (n = 1)"
+        spread = (sum((value - mean) ** 2 for value in self.error) / (count - 1)) ** 0.5
+        return f"{mean:.2%} +- {spread:.2%} (n = {count}, standard deviation)"
+
+
+def readme(card: Card) -> str:
+    """The card as a README with the hub's header."""
+    header = ["---", "library_name: drnn", f"license: {card.license}", "pipeline_tag: image-classification"]
+    header += ["tags:", "- image-classification", "- dynamic-recursive-network", "---"]
+    mean = "not measured" if card.mean_macs is None else f"{card.mean_macs / 1e6:.2f} M"
+    rows = [
+        ("test error", card.error_text),
+        ("data set", card.dataset or "not given"),
+        ("recipe", card.recipe or "not given"),
+        ("commit", card.commit or "not given"),
+        ("parameters", f"{card.params:,}"),
+        ("multiply-adds an image, most", f"{card.max_macs / 1e6:.2f} M"),
+        ("multiply-adds an image, mean of the test", mean),
+        ("images by loops taken (0, 1, ...)", " ".join(map(str, card.loops_histogram)) or "not measured"),
+    ]
+    table = ["| | |", "| --- | --- |", *(f"| {title} | {value} |" for title, value in rows)]
+    use = ["```python", "import drnn", "", 'model = drnn.from_pretrained("this folder or repository")', "```"]
+    body = [
+        f"# {card.name}",
+        "",
+        "A network whose blocks loop, and stop where the image is easy.",
+        "",
+        *table,
+        "",
+        *use,
+    ]
+    return "\n".join([*header, "", *body]) + "\n"

@@ -1,0 +1,73 @@
+"""torchvision's and timm's names for the weights of the static networks they share with us."""
+
+from torch import Tensor
+
+from drnn.models import Classifier
+from drnn.models.mobilenetv2 import MobileNetV2
+from drnn.models.resnet import ResNet
+from drnn.weights.files import fill
+
+BLOCKS = (1, 2, 3, 4, 3, 3, 1)  # of MobileNetV2, a stage each
+FIRST, OTHERS = ("conv2", "bn2", "conv3", "bn3"), ("conv1", "bn1", "conv2", "bn2", "conv3", "bn3")
+
+
+def load_foreign(model: Classifier, weights: dict[str, Tensor]) -> Classifier:
+    """Fill ``model`` with weights of torchvision's or timm's resnet50, resnet101 or MobileNetV2; returns it.
+
+    Whose they are is told by their names. Their ResNets stride in the 3 x 3 convolution, so ours must be built with
+    ``stride_in_3x3=True``: without it the shapes would fit and the answers be wrong.
+
+    Args:
+        model: ``resnet50``, ``resnet101`` or ``mobilenetv2``.
+        weights: such as `drnn.weights.read_weights` reads.
+
+    Raises:
+        ValueError: a network they do not have, or weights that do not fit.
+
+    Example:
+        >>> import torchvision, drnn
+        >>> theirs = torchvision.models.mobilenet_v2()
+        >>> load_foreign(drnn.create_model("mobilenetv2"), theirs.state_dict()).name
+        'mobilenetv2'
+    """
+    if isinstance(model, MobileNetV2):
+        names = torchvision_mobilenet() if "features.0.0.weight" in weights else timm_mobilenet()
+    elif isinstance(model, ResNet) and model.spec.stem == "imagenet":
+        names = {}  # the same
+        if model.spec.body == "bottleneck" and not model.spec.stride_in_3x3:
+            raise ValueError(
+                f"{model.name} strides in the first 1 x 1 convolution, torchvision's and timm's in the 3 x 3; "
+                "build it with stride_in_3x3=True"
+            )
+    else:
+        raise ValueError(f"torchvision and timm have no {model.name}; give a resnet50, resnet101 or mobilenetv2")
+    fill(model, {_renamed(name, names): tensor for name, tensor in weights.items()}, "the state received")
+    return model
+
+
+def _renamed(name: str, names: dict[str, str]) -> str:
+    layer, _, entry = name.rpartition(".")
+    return f"{names.get(layer, layer)}.{entry}"
+
+
+def torchvision_mobilenet() -> dict[str, str]:
+    """Layers of torchvision's ``mobilenet_v2`` by their names here."""
+    names = {"features.0.0": "conv1", "features.0.1": "bn1", "features.18.0": "conv2", "features.18.1": "bn2"}
+    names["classifier.1"] = "fc"
+    first, others = ("0.0", "0.1", "1", "2"), ("0.0", "0.1", "1.0", "1.1", "2", "3")
+    ours = [f"layer{stage + 1}.{block}" for stage, count in enumerate(BLOCKS) for block in range(count)]
+    for number, block in enumerate(ours):
+        layers = zip(others, OTHERS, strict=True) if number else zip(first, FIRST, strict=True)
+        names |= {f"features.{number + 1}.conv.{theirs}": f"{block}.{layer}" for theirs, layer in layers}
+    return names
+
+
+def timm_mobilenet() -> dict[str, str]:
+    """Layers of timm's ``mobilenetv2_100`` by their names here."""
+    names = {"conv_stem": "conv1", "bn1": "bn1", "conv_head": "conv2", "bn2": "bn2", "classifier": "fc"}
+    first, others = ("conv_dw", "bn1", "conv_pw", "bn2"), ("conv_pw", "bn1", "conv_dw", "bn2", "conv_pwl", "bn3")
+    for stage, count in enumerate(BLOCKS):
+        for block in range(count):
+            layers = zip(others, OTHERS, strict=True) if stage else zip(first, FIRST, strict=True)
+            names |= {f"blocks.{stage}.{block}.{theirs}": f"layer{stage + 1}.{block}.{ours}" for theirs, ours in layers}
+    return names

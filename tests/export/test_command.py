@@ -1,0 +1,59 @@
+"""``drnn export`` as a user meets it."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from drnn import create_model, load_onnx, save_pretrained
+from drnn.cli.main import main
+from drnn.export.source import open_source
+from drnn.weights import Preprocessing
+
+DOCS = Path(__file__).parent.parent.parent / "docs" / "export.md"
+
+
+def test_export_of_a_folder_of_weights_runs_in_plain_onnxruntime_as_the_docs_say(tmp_path, capsys, monkeypatch):
+    folder, file = tmp_path / "net", tmp_path / "out" / "digits.onnx"
+    save_pretrained(create_model("resnet_digits"), folder, Preprocessing((1, 8, 8), (0.3,), (0.4,)))
+    assert main(["export", str(folder), str(file), "--fixed_size"]) == 0
+    assert "resnet_digits, trained weights" in capsys.readouterr().out
+    network = load_onnx(file)
+    assert network.preprocessing.mean == (0.3,)
+    monkeypatch.chdir(file.parent)
+    (code,) = re.findall(r"```python\n(.*?)```", DOCS.read_text(), re.DOTALL)
+    names: dict = {}
+    exec(code, names)
+    np.testing.assert_allclose(
+        names["logits"], network(network.prepare(np.zeros((5, 8, 8, 1), np.uint8))).logits, rtol=1e-4
+    )
+
+
+def test_a_name_gives_fresh_weights_and_a_run_its_own(tmp_path):
+    assert not open_source("resnet_digits").trained
+    run = ["train", "digits-static", "--epochs", "1", "--batch_size", "128", "--held_out", "1000", "--threads", "1"]
+    assert main([*run, "--quiet", "--out", str(tmp_path / "run")]) == 0
+    source = open_source(str(tmp_path / "run"))
+    assert source.trained
+    assert source.preprocessing.size == (1, 8, 8)
+    assert 0 < source.preprocessing.std[0] < 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["resnet_digits", "net.tflite"], "ends with .onnx or .pt2"),
+        (["resnet_digits", "net.onnx", "--aot"], "--aot makes .pt2"),
+        (["resnet_digts", "net.onnx"], "did you mean resnet_digits"),
+        (["runs/nowhere", "net.onnx"], "there is no folder runs/nowhere"),
+        (["aig_resnet110_cifar", "net.onnx"], "noise in evaluation"),
+    ],
+)
+def test_mistakes_get_one_line_and_leave_nothing(arguments, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["export", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,240 @@
+"""ONNX files: equal to eager, for every batch size and image size, skipping, refused when wrong."""
+
+import json
+import re
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+
+from drnn import create_model, export_onnx, load_onnx
+from drnn.costs import count_costs
+from drnn.export import onnx_file, verify
+from drnn.export.network import ExportableNetwork, read_thresholds
+from drnn.export.onnx_file import to_proto
+from drnn.weights import Preprocessing
+
+from .small import SPEC, small_network
+
+KINDS = [("branches", "once"), ("branches", "folded"), ("loop", "once"), ("dense", "once")]
+
+
+@pytest.fixture(scope="module")
+def model():
+    """With thresholds that are not where training decides."""
+    made = small_network()
+    verify.set_thresholds(made, verify.mixed_thresholds(made, verify.varied_images(32, (3, 8, 8))))
+    return made
+
+
+@pytest.fixture(scope="module")
+def files(model, tmp_path_factory):
+    """One file of each kind; writing compares it with eager."""
+    folder = tmp_path_factory.mktemp("onnx")
+    made = {}
+    for form, norms in KINDS:
+        made[form, norms] = folder / f"{form}-{norms}.onnx"
+        result = export_onnx(model, made[form, norms], Preprocessing((3, 8, 8), (0.1,) * 3, (0.2,) * 3), form, norms)
+        assert result.images == 4 * sum(verify.BATCHES)
+        assert result.difference < 1e-5
+    assert {file.name for file in folder.iterdir()} == {path.name for path in made.values()}
+    return made
+
+
+def all_nodes(graph):
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                yield from all_nodes(attribute.g)
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+@pytest.mark.parametrize("size", [(8, 8), (9, 13)], ids=str)
+def test_another_image_size_gives_eagers_logits_loops_and_macs(files, model, kind, size):
+    x = torch.randn(5, 3, *size, generator=torch.Generator().manual_seed(3)) * torch.linspace(0.2, 3, 5).view(
+        -1, 1, 1, 1
+    )
+    got = load_onnx(files[kind])(x.numpy())
+    with torch.no_grad():
+        logits, record = model.forward_with_gates(x)
+    torch.testing.assert_close(torch.from_numpy(got.logits), logits, rtol=1e-4, atol=1e-5)
+    assert got.loops.tolist() == verify.loops_per_block(model, record).tolist()
+    assert got.macs.tolist() == count_costs(model, (3, *size)).macs_per_image(record).tolist()
+
+
+def test_the_files_own_thresholds_count_and_can_be_replaced(files, model):
+    network, x = load_onnx(files["branches", "once"]), verify.varied_images(32, (3, 8, 8)).numpy()
+    own = network(x)
+    assert own.loops.tolist() == network(x, read_thresholds(model).numpy()).loops.tolist()
+    assert own.loops.tolist() != network(x, np.zeros(1)).loops.tolist()
+    assert network(x, np.array([np.inf])).loops.max() == 0
+    assert network(x, np.array([-np.inf])).loops.min() == 2
+
+
+@pytest.mark.parametrize("kind", KINDS[:3], ids=str)
+def test_onnxruntime_does_not_run_what_the_gates_turn_away(files, kind, tmp_path):
+    def convolutions(threshold):
+        options = onnxruntime.SessionOptions()
+        options.enable_profiling, options.profile_file_prefix = True, str(tmp_path / "profile")
+        session = onnxruntime.InferenceSession(str(files[kind]), options, providers=["CPUExecutionProvider"])
+        images = verify.varied_images(4, (3, 8, 8)).numpy()
+        session.run(None, {"images": images, "thresholds": np.array([threshold], np.float32)})
+        with open(session.end_profiling(), encoding="utf-8") as file:
+            events = json.load(file)
+        return sum(
+            event.get("args", {}).get("op_name") in ("Conv", "FusedConv") and "kernel_time" in event["name"]
+            for event in events
+        )
+
+    assert convolutions(np.inf) + 2 * 2 == convolutions(-np.inf)  # two loops of two convolutions
+
+
+def test_shared_weights_are_stored_once_unless_folded(files):
+    def copies(kind):
+        return sum(tuple(part.dims) == (16, 16, 3, 3) for part in onnx.load(files[kind]).graph.initializer)
+
+    first_block = 1  # its second convolution has the same shape
+    assert copies(("branches", "folded")) == first_block + 2 * 2
+    assert copies(("loop", "once")) == first_block + 2
+    operators = {
+        kind: Counter(node.op_type for node in all_nodes(onnx.load(file).graph)) for kind, file in files.items()
+    }
+    assert operators["branches", "once"]["If"] == 2
+    assert operators["loop", "once"]["Loop"] == 1
+    assert operators["dense", "once"].keys() & {"If", "Loop", "NonZero"} == set()
+
+
+def test_large_shared_weights_are_not_multiplied_out_in_the_file():
+    spec = replace(SPEC, width=32)  # 64 x 64 x 3 x 3: more than the exporter folds by itself
+    proto = to_proto(ExportableNetwork(small_network(spec)), any_size=False)
+    assert sum(tuple(part.dims) == (64, 64, 3, 3) for part in proto.graph.initializer) == 1 + 2
+
+
+def test_the_file_says_what_it_is_and_not_where_it_was_made(files):
+    network = load_onnx(files["loop", "once"])
+    assert network.preprocessing == Preprocessing((3, 8, 8), (0.1,) * 3, (0.2,) * 3)
+    assert (network.facts["model"], network.facts["form"], network.facts["num_loops"]) == ("small", "loop", [2])
+    proto = onnx.load(files["branches", "once"])
+    assert [axis.dim_param for axis in proto.graph.input[0].type.tensor_type.shape.dim] == [
+        "batch",
+        "",
+        "height",
+        "width",
+    ]
+    assert proto.graph.output[0].type.tensor_type.shape.dim[0].dim_param == "batch"
+    assert b"site-packages" not in proto.SerializeToString()
+    assert next(entry.version for entry in proto.opset_import if entry.domain == "") >= 18
+    pixels = np.full((1, 8, 8, 3), 51, np.uint8)
+    np.testing.assert_allclose(network.prepare(pixels), np.full((1, 3, 8, 8), 0.5), rtol=1e-5)
+
+
+def test_a_wrong_file_is_not_written(monkeypatch, tmp_path):
+    right = onnx_file.to_proto
+
+    def wrong(network, any_size):
+        proto = right(network, any_size)
+        (bias,) = (part for part in proto.graph.initializer if part.name.endswith("fc.bias"))
+        bias.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(bias) + 0.01, bias.name))
+        return proto
+
+    monkeypatch.setattr(onnx_file, "to_proto", wrong)
+    with pytest.raises(ValueError, match=r"own gates, batch 1: 1 images differ from small.*nothing was written"):
+        export_onnx(small_network(), tmp_path / "wrong.onnx", form="dense")
+    assert list(tmp_path.iterdir()) == []
+
+
+def answers_of(model):
+    costs = count_costs(model)
+
+    def answer(images, thresholds):
+        verify.set_thresholds(model, thresholds)
+        logits, record = model.forward_with_gates(images)
+        macs = costs.macs_per_image(record)
+        return logits.detach().numpy(), verify.loops_per_block(model, record).numpy(), macs.numpy()
+
+    return answer
+
+
+def test_the_comparison_sees_each_output_in_each_state():
+    model, twin = small_network(), small_network()
+    assert verify.verify(model, answers_of(twin)).difference == 0
+    for place, state in ((0, "own"), (1, "own"), (2, "own")):
+
+        def spoilt(images, thresholds, place=place):
+            parts = [part.copy() for part in answers_of(twin)(images, thresholds)]
+            parts[place][-1] += 1
+            return parts
+
+        with pytest.raises(ValueError, match=f"{state} gates, batch 1"):
+            verify.verify(model, spoilt)
+
+    def deaf(images, thresholds):
+        return answers_of(twin)(images, torch.zeros(1))
+
+    with pytest.raises(ValueError, match="stop gates, batch 1"):
+        verify.verify(model, deaf)
+
+
+def test_mixed_thresholds_divide_the_images():
+    model = small_network()
+    images = verify.varied_images(42, (3, 8, 8))
+    verify.set_thresholds(model, verify.mixed_thresholds(model, images))
+    entered = model.forward_with_gates(images)[1].executed[:, 0].float().mean()
+    assert 0.2 < entered < 0.8
+
+
+def test_a_network_without_gates_has_no_thresholds(tmp_path):
+    export_onnx(create_model("resnet_digits"), tmp_path / "static.onnx", any_size=False)
+    network = load_onnx(tmp_path / "static.onnx")
+    assert [entry.name for entry in network.session.get_inputs()] == ["images"]
+    got = network(np.zeros((3, 1, 8, 8), np.float32))
+    assert got.loops.shape == (3, 0)
+    assert got.macs.tolist() == [count_costs(create_model("resnet_digits")).max_macs] * 3
+
+
+def test_recursion_without_gates_and_preactivation_bodies_export(tmp_path):
+    for spec in (replace(SPEC, gate=None, target_rate=None), replace(SPEC, body="preact")):
+        result = export_onnx(small_network(spec), tmp_path / "net.onnx", form="loop")
+        assert result.difference < 1e-5
+
+
+def test_large_weights_go_beside_the_file(tmp_path):
+    model = create_model("resnet_digits")
+    export_onnx(model, tmp_path / "net.onnx", external_over=10_000)
+    assert {file.name for file in tmp_path.iterdir()} == {"net.onnx", "net.onnx.data"}
+    assert (tmp_path / "net.onnx").stat().st_size < 100_000 < (tmp_path / "net.onnx.data").stat().st_size
+    x = torch.randn(2, 1, 8, 8)
+    got = torch.from_numpy(load_onnx(tmp_path / "net.onnx")(x.numpy()).logits)
+    torch.testing.assert_close(got, model.eval()(x), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"form": "while"}, "form 'while' .* forms are branches, loop, dense"),
+        ({"form": "loop", "norms": "folded"}, "one copy of each body"),
+    ],
+)
+def test_what_cannot_be_exported_is_named(change, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        export_onnx(small_network(), tmp_path / "net.onnx", **change)
+
+
+def test_noise_in_evaluation_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="noise in evaluation"):
+        export_onnx(create_model("aig_resnet110_cifar"), tmp_path / "net.onnx")
+    with pytest.raises(ValueError, match="noise in evaluation"):
+        export_onnx(small_network(replace(SPEC, gate_noise="always")), tmp_path / "net.onnx")
+
+
+def test_files_that_are_none_of_ours_are_named(tmp_path):
+    (tmp_path / "text.onnx").write_text("no")
+    with pytest.raises(FileNotFoundError, match="drnn export makes one"):
+        load_onnx(tmp_path / "missing.onnx")
+    with pytest.raises(ValueError, match=re.escape("text.onnx is damaged")):
+        load_onnx(tmp_path / "text.onnx")

@@ -1,0 +1,69 @@
+"""Programs of torch.export: equal to eager after reloading, refused when wrong."""
+
+import os
+
+import pytest
+import torch
+
+from drnn.export import program
+from drnn.export.program import export_program, load_program
+from drnn.weights import Preprocessing
+
+from .small import small_network
+
+
+@pytest.mark.parametrize("form", ["branches", "dense"])
+def test_a_reloaded_program_equals_eager(tmp_path, form):
+    model = small_network()
+    result = export_program(model, tmp_path / "net.pt2", form=form)
+    assert result.difference < 1e-5
+    network, x = load_program(tmp_path / "net.pt2"), torch.randn(3, 3, 11, 8)
+    torch.testing.assert_close(network(x)[0], model(x), rtol=1e-4, atol=1e-5)
+    assert network.preprocessing == Preprocessing.usual(model)
+    assert [file.name for file in tmp_path.iterdir()] == ["net.pt2"]
+
+
+@pytest.mark.skipif("DRNN_AOT" not in os.environ, reason="a minute of C++ compiler; set DRNN_AOT=1 to run it")
+def test_a_compiled_dense_program_equals_eager(tmp_path):
+    result = export_program(small_network(), tmp_path / "net.pt2", form="dense", compiled=True)
+    assert result.difference < 1e-5
+
+
+class Deaf(torch.nn.Module):
+    def __init__(self, graph):
+        super().__init__()
+        self.graph = graph
+
+    def forward(self, images, thresholds):
+        return self.graph(images, torch.zeros_like(thresholds))
+
+
+class Broken(torch.nn.Module):
+    def forward(self, images, thresholds):
+        raise RuntimeError("Expected u23 <= 15 but received 32")  # as a compiled program with branches does
+
+
+@pytest.mark.parametrize("failure", ["differs", "fails"])
+def test_a_program_that_differs_or_fails_is_not_written(tmp_path, monkeypatch, failure):
+    right = program.load_program
+
+    def wrong(path, compiled):
+        network = right(path, compiled)
+        if failure == "fails":
+            network.graph = Broken()
+        else:
+            network.graph = Deaf(network.graph)
+        return network
+
+    monkeypatch.setattr(program, "load_program", wrong)
+    with pytest.raises(ValueError, match=r"differ from small|does not run"):
+        export_program(small_network(), tmp_path / "net.pt2", form="dense")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_files_that_are_none_of_ours_are_named(tmp_path):
+    (tmp_path / "text.pt2").write_text("no")
+    with pytest.raises(FileNotFoundError, match="drnn export makes one"):
+        load_program(tmp_path / "missing.pt2")
+    with pytest.raises(ValueError, match="damaged, or not made by drnn export"):
+        load_program(tmp_path / "text.pt2")
