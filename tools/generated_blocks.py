@@ -11,9 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from drnn import compare, tables
+from drnn.bench import report
 
 ROOT = Path(__file__).parent.parent
-FILES = ("README.md", "docs/tables.md", "docs/costs.md", "docs/export.md")
+FILES = ("README.md", "docs/tables.md", "docs/costs.md", "docs/export.md", "docs/inference.md")
 BLOCK = re.compile(r"(<!-- begin generated: (\w+) -->\n).*?(<!-- end generated: \2 -->)", re.DOTALL)
 
 
@@ -73,10 +74,34 @@ def export_sizes() -> str:
     return "\n".join(lines) + "\n" + source(path, result["environment"], result["seed"])
 
 
+def inference() -> str:
+    path = "benchmarks/results/inference.json"
+    entries = read(path, f"drnn bench inference --json {path}")["entries"]
+    commands = dict.fromkeys(entry["environment"]["command"] for entry in entries)
+    last = {**entries[-1]["environment"], "command": "`, `".join(commands)}
+    return report.markdown(entries) + source(path, {**last, "threads": "as above"}, entries[-1]["seed"])
+
+
+def budget() -> str:
+    path = "benchmarks/results/budget.json"
+    result = read(path, "python benchmarks/budget.py --run runs/digits")
+    lines = [
+        "| share asked for | thresholds | missed by, training images | test images | one standard error | accuracy |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for row in result["rows"]:
+        on_training = row["macs_training"] / row["macs_asked"] - 1
+        cells = (f"{on_training:+.2%}", f"{row['missed']:+.2%}", f"{row['standard_error']:.2%}", f"{row['acc1']:.2%}")
+        lines.append(f"| {row['share']} | {row['scope']} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n" + source(path, result["environment"], result["seed"])
+
+
 MAKERS: dict[str, Callable[[], str]] = {
+    "budget": budget,
     "digits": digits,
     "export": export,
     "export_sizes": export_sizes,
+    "inference": inference,
     "input_pipeline": input_pipeline,
     "tables": tables.markdown,
 }

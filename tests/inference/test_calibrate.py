@@ -34,7 +34,7 @@ def dial(run):
 @pytest.mark.parametrize("scope", ["global", "per_gate"])
 @pytest.mark.parametrize("share", [0.5, 0.8])
 def test_the_test_images_cost_what_was_asked_for(run, share, scope):
-    budget = calibrate(run, Request(share, "share"), scope)
+    budget = calibrate(run, Request(share, "share"), scope, images=600)
     model, _, data = load_run(run)
     apply_budget(model, budget.thresholds)
     macs = evaluate(model, data.test_images, data.test_labels, Normalize(data.mean, data.std)).macs.double()
