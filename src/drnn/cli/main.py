@@ -8,6 +8,7 @@ VERBS = {
     "train": "train a network by a recipe, evaluate it, and keep the run in a folder",
     "eval": "evaluate a run again",
     "compare": "put two runs side by side: accuracy, parameters, multiply-adds, measured milliseconds",
+    "analyze": "show what a run's gates learnt: arrays, figures, one report; or compare gradients",
     "models": "list the networks, with their costs",
     "recipes": "list the recipes",
     "tables": "print the paper's Tables 1-3 beside what the networks here come to",
@@ -29,6 +30,7 @@ first steps:
   drnn train digits                            about a minute on a CPU, no download
   drnn train digits-static                     its static counterpart
   drnn compare runs/digits runs/digits-static  what looping saves
+  drnn analyze runs/digits                     what the gates learnt, in pictures
 
 drnn VERB --help explains a verb; drnn --version prints the version."""
 
