@@ -3,15 +3,14 @@
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from drnn.analysis.agreement import seed_agreement
-from drnn.analysis.answers import Answers, answers_of
+from drnn.analysis.answers import Answers
 from drnn.analysis.curves import Curves, curves_from_rows, read_curves
 from drnn.analysis.findings import Findings
 from drnn.analysis.galleries import galleries
@@ -20,49 +19,13 @@ from drnn.analysis.gradients.study import study_arrays, study_facts
 from drnn.analysis.loops import early_and_late, error_by_loops, execution_map, loop_histogram, loops_by_class
 from drnn.analysis.norm_statistics import norm_statistics
 from drnn.analysis.robustness import robustness
-from drnn.data import Dataset, Normalize
+from drnn.analysis.subject import Options, load_subject
+from drnn.data import Dataset
 from drnn.models import Classifier
 from drnn.provenance import environment
-from drnn.training import evaluate
-from drnn.training.checkpoint import load_run
 
-GALLERY = 5
+GALLERY, READINGS = 5, 20  # images a class, readings a course
 ENDINGS = ("summary.json", "environment.json")
-
-
-@dataclass(frozen=True)
-class Options:
-    """What to look at.
-
-    Attributes:
-        images: first so many of the test images; 0 for all.
-        data_root: where the data set is, if not where the recipe says.
-        logs: further run folders whose logs Figure 6 shows.
-        course_epochs: epochs over which naive recursion, LVBN and the unrolled network are trained and measured; 0
-            measures them at initialisation alone.
-        device: to run the network on.
-    """
-
-    images: int = 0
-    data_root: str | None = None
-    logs: tuple[Path, ...] = ()
-    course_epochs: int = 0
-    device: str = "cpu"
-
-
-@dataclass(frozen=True)
-class Subject:
-    """A network and the test images it is asked about, on one device."""
-
-    model: Classifier
-    dataset: Dataset
-
-    def ask(self, images: Tensor | None = None) -> Answers:
-        """Its answers about the test images, or about others with the same labels."""
-        data = self.dataset
-        images = data.test_images if images is None else images
-        result = evaluate(self.model, images, data.test_labels, Normalize(data.mean, data.std))
-        return answers_of(result, data.classes, self.model.target_rate)
 
 
 def analyse_run(folder: Path, others: Sequence[Path] = (), options: Options | None = None) -> Findings:
@@ -78,7 +41,7 @@ def analyse_run(folder: Path, others: Sequence[Path] = (), options: Options | No
         ValueError: a network without gates, runs on other test images, or a damaged file.
     """
     options = options or Options()
-    subject, recipe = _load(folder, options)
+    subject, recipe = load_subject(folder, options)
     answers = subject.ask()
     findings = Findings(_facts(folder, recipe.model, subject.dataset, answers))
     _add_loops(findings, answers)
@@ -87,20 +50,14 @@ def analyse_run(folder: Path, others: Sequence[Path] = (), options: Options | No
     _add_agreement(findings, answers, subject.dataset, others, options)
     seen = robustness(lambda worse: _loops_and_errors(subject.ask(worse)), subject.dataset.test_images)
     findings.tables |= {f"robustness_{name}": table for name, table in seen.items()}
-    plan = Plan(replace(recipe, epochs=options.course_epochs or recipe.epochs))
+    recipe = replace(recipe, epochs=options.course_epochs or recipe.epochs)
+    steps = recipe.epochs * (len(subject.dataset.train_images) // recipe.batch_size)
+    plan = Plan(recipe, measure_every=max(1, steps // READINGS))
     courses = study(plan, subject.dataset, train=options.course_epochs > 0)
     findings.tables["gradients"] = study_arrays(courses)
     findings.facts["gradients"] = study_facts(plan, subject.dataset, courses)
     _add_curves(findings, [folder, *others, *options.logs], courses, len(subject.dataset.classes))
     return findings
-
-
-def _load(folder: Path, options: Options):
-    model, recipe, dataset = load_run(folder, options.data_root)
-    if options.images:
-        count = options.images
-        dataset = replace(dataset, test_images=dataset.test_images[:count], test_labels=dataset.test_labels[:count])
-    return Subject(model.to(options.device), dataset.to(options.device)), recipe
 
 
 def _loops_and_errors(answers: Answers) -> tuple[np.ndarray, np.ndarray]:
@@ -172,7 +129,7 @@ def _add_agreement(
         return
     loops = [answers.loops]
     for folder in others:
-        subject, _ = _load(folder, options)
+        subject, _ = load_subject(folder, options)
         if not torch.equal(subject.dataset.test_images, dataset.test_images):
             raise ValueError(f"{folder} was tested on other images than {findings.facts['run']}; give runs on the same")
         loops.append(subject.ask().loops)

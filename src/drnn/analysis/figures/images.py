@@ -4,11 +4,12 @@ from functools import partial
 
 import numpy as np
 
-from drnn.analysis.figures.style import COLOURS, Picture, canvas, line, provenance, sign
+from drnn.analysis.figures.style import COLOURS, WIDTH_IN, Picture, canvas, line, provenance, sign
 from drnn.analysis.findings import Findings
 from drnn.analysis.robustness import UNITS
 
 MOST_CLASSES = 10
+PITCH = 1.3  # of the rows, in columns: room for two lines of text
 
 
 def gallery(side: str, findings: Findings) -> Picture:
@@ -16,17 +17,22 @@ def gallery(side: str, findings: Findings) -> Picture:
     table, answers, names = findings.tables["gallery"], findings.tables["answers"], findings.facts["classes"]
     rows = table[side][:MOST_CLASSES]
     classes, each = rows.shape
-    figure, grid = canvas(0.4 + 0.98 * classes, classes, each, squeeze=False)
+    figure, axes = canvas(0.8 + PITCH * classes * WIDTH_IN / each)
+    axes.set_axis_off()
     for (label, place), row in np.ndenumerate(rows):
-        axes = grid[label, place]
-        axes.set_axis_off()
         if row < 0:
             continue
-        pixels = table[f"{side}_pixels"][label, place].transpose(1, 2, 0)
-        axes.imshow(pixels.squeeze(), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+        pixels = table[f"{side}_pixels"][label, place].transpose(1, 2, 0).squeeze()
+        top = label * PITCH
+        box = (place, place + 0.9, top + 0.9, top)
+        axes.imshow(pixels, extent=box, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
         wrong = answers["predicted"][row] != answers["labels"][row]
         said = f"not {names[label]}: {names[answers['predicted'][row]]}" if wrong else names[label]
-        axes.set_title(f"{answers['loops'][row]} loops\n{said}", fontsize=7, fontweight="bold" if wrong else "normal")
+        axes.text(
+            place + 0.45, top - 0.03, f"{answers['loops'][row]} loops\n{said}", ha="center", va="bottom", fontsize=7,
+            fontweight="bold" if wrong else "normal",
+        )  # fmt: skip
+    axes.set(xlim=(0, each), ylim=(classes * PITCH, -0.4), aspect="equal")
     shown = rows[rows >= 0]
     errors = (answers["predicted"][shown] != answers["labels"][shown]).mean()
     says = (
