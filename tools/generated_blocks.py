@@ -13,7 +13,7 @@ from pathlib import Path
 from drnn import compare, tables
 
 ROOT = Path(__file__).parent.parent
-FILES = ("README.md", "docs/tables.md", "docs/costs.md")
+FILES = ("README.md", "docs/tables.md", "docs/costs.md", "docs/analysis.md")
 BLOCK = re.compile(r"(<!-- begin generated: (\w+) -->\n).*?(<!-- end generated: \2 -->)", re.DOTALL)
 
 
@@ -48,7 +48,49 @@ def input_pipeline() -> str:
     return "\n".join(lines) + "\n" + source(path, result["environment"], result["seed"])
 
 
-MAKERS: dict[str, Callable[[], str]] = {"digits": digits, "input_pipeline": input_pipeline, "tables": tables.markdown}
+def gradients() -> str:
+    return "\n".join(gradient_study(path) for path in sorted((ROOT / "results" / "gradients").glob("*.json")))
+
+
+def gradient_study(path: Path) -> str:
+    """One study: growth of gradients over the loops, and errors at its end."""
+    result = json.loads(path.read_text(encoding="utf-8"))
+    changes = ", ".join(f"{key} {value}" for key, value in result["overrides"].items()) or "none"
+    kinds = ("running", "batch", "recalibrated", "own", "mixed")
+    lines = [
+        f"**{result['recipe']['model']}** (fields changed: {changes}), {result['train_images']:,} images of "
+        f"{result['dataset']}, {result['recipe']['epochs']} epochs, batch {result['recipe']['batch_size']}, lr "
+        f"{result['recipe']['lr']:g}. First reading / last reading (steps); errors after the last epoch.\n",
+        "| | steps | gradient at the first input over that at the last | largest summed gradient of a block | gamma / "
+        f"sigma, mean | training loss | training error | {' | '.join(f'test: {kind}' for kind in kinds)} |",
+        "|" + " --- |" * (7 + len(kinds)),
+    ]
+    for variant, found in result["variants"].items():
+        ends = found["readings"]
+        growth, summed, gain = (
+            " / ".join(f"{of(end):.3g}" for end in ends)
+            for of in (
+                lambda end: end["input_gradient"][0] / end["input_gradient"][-1],
+                lambda end: max(end["summed_gradient"]),
+                lambda end: sum(end["gain"]) / len(end["gain"]),
+            )
+        )
+        last = found["epochs"][-1]
+        errors = (f"{last['errors'][kind]:.1%}" if kind in last["errors"] else "-" for kind in kinds)
+        lines.append(
+            f"| {variant} | {' / '.join(str(end['step']) for end in ends)} | {growth} | {summed} | {gain} | "
+            f"{last['train_loss']:.3f} | {last['train_error']:.1%} | {' | '.join(errors)} |"
+        )
+    place = path.relative_to(ROOT).as_posix()
+    return "\n".join(lines) + "\n" + source(place, result["environment"], result["recipe"]["seed"])
+
+
+MAKERS: dict[str, Callable[[], str]] = {
+    "digits": digits,
+    "gradients": gradients,
+    "input_pipeline": input_pipeline,
+    "tables": tables.markdown,
+}
 
 
 def renewed(text: str) -> str:

@@ -4,8 +4,11 @@ import csv
 import json
 import re
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -172,12 +175,19 @@ def test_the_command_writes_a_report_and_prints_its_link(runs, tmp_path, capsys)
 
 
 def test_arrays_need_no_drawing(runs, tmp_path, monkeypatch, capsys):
-    monkeypatch.setitem(__import__("sys").modules, "matplotlib.figure", None)
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     arguments = ["analyze", str(runs[0]), "--images", "30", "--device", "cpu", "--out", str(tmp_path)]
     assert main([*arguments, "--figures", "false"]) == 0
     assert (tmp_path / "facts.json").exists()
     assert main(arguments) == 2
     assert "pip install 'drnn[plot]'" in capsys.readouterr().err
+
+
+def test_the_example_prints_what_the_report_shows(runs):
+    example = Path(__file__).parent.parent.parent / "examples" / "what_it_learnt.py"
+    done = subprocess.run([sys.executable, str(example), str(runs[0])], capture_output=True, text=True, check=True)
+    assert "seed0: " in done.stdout
+    assert len(re.findall(r"^class ", done.stdout, re.MULTILINE)) == 10
 
 
 def test_gradients_of_an_untrained_network_need_no_data(tmp_path, capsys):

@@ -18,7 +18,7 @@ def execution(findings: Findings) -> Picture:
     axes.set_xticks(range(loops))
     axes.set_yticks(range(blocks))
     axes.set(xlabel="loop", ylabel="recursive block")
-    figure.colorbar(image, label="share of images that execute it")
+    figure.colorbar(image, label="share of images")
     least, most = np.nanmin(share), np.nanmax(share)
     says = f"The loop that runs least is executed by {least:.0%} of the images, the one that runs most by {most:.0%}."
     return Picture("execution_map", "Which loop runs how often", says, sign(figure, provenance(findings.facts)))

@@ -29,7 +29,7 @@ def gallery(side: str, findings: Findings) -> Picture:
         wrong = answers["predicted"][row] != answers["labels"][row]
         said = f"not {names[label]}: {names[answers['predicted'][row]]}" if wrong else names[label]
         axes.text(
-            place + 0.45, top - 0.03, f"{answers['loops'][row]} loops\n{said}", ha="center", va="bottom", fontsize=7,
+            place + 0.45, top - 0.03, f"{_loops(answers['loops'][row])}\n{said}", ha="center", va="bottom", fontsize=7,
             fontweight="bold" if wrong else "normal",
         )  # fmt: skip
     axes.set(xlim=(0, each), ylim=(classes * PITCH, -0.4), aspect="equal")
@@ -43,6 +43,10 @@ def gallery(side: str, findings: Findings) -> Picture:
         says += f" The first {MOST_CLASSES} of {len(names)} classes are shown."
     title = f"The {side} images (Figure 9)"
     return Picture(f"figure9_{side}", title, says, sign(figure, provenance(findings.facts)))
+
+
+def _loops(count: int) -> str:
+    return f"{count} loop" if count == 1 else f"{count} loops"
 
 
 easiest, hardest = partial(gallery, "easiest"), partial(gallery, "hardest")

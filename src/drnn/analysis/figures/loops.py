@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from drnn.analysis.figures.style import COLOURS, Picture, canvas, provenance, sign
+from drnn.analysis.figures.style import COLOURS, Picture, canvas, provenance, sign, whole_numbers
 from drnn.analysis.findings import Findings
 
 MOST_CLASSES = 20
@@ -57,6 +57,7 @@ def errors(findings: Findings) -> Picture:
         axes.annotate(f"{images}", (place, top), ha="center", va="bottom", fontsize=7)
     axes.set(xlabel="executed loops", ylabel="error with 95 % interval", ylim=(0, None))
     axes.margins(y=0.12)
+    whole_numbers(axes)
     first, last = _ends(table)
     says = (
         "Numbers above the bars are images. Of the third of images with the fewest loops "
