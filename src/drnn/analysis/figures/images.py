@@ -45,7 +45,7 @@ def gallery(side: str, findings: Findings) -> Picture:
     return Picture(f"figure9_{side}", title, says, sign(figure, provenance(findings.facts)))
 
 
-def _loops(count: int) -> str:
+def _loops(count) -> str:
     return f"{count} loop" if count == 1 else f"{count} loops"
 
 
