@@ -8,6 +8,7 @@ demo: .venv/installed
 	$(BIN)/drnn train digits --overwrite
 	$(BIN)/drnn train digits-static --overwrite
 	$(BIN)/drnn compare runs/digits runs/digits-static --json runs/compare.json
+	$(BIN)/drnn analyze runs/digits --course_epochs 4
 
 test: .venv/installed-dev
 	$(BIN)/ruff check .
@@ -21,7 +22,7 @@ test: .venv/installed-dev
 	$(PYTHON) -m venv .venv
 
 .venv/installed: pyproject.toml constraints.txt | .venv/bin/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[plot]'
 	touch $@
 
 .venv/installed-dev: pyproject.toml constraints.txt | .venv/bin/python

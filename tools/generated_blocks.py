@@ -14,7 +14,9 @@ from drnn import compare, tables
 from drnn.bench import report
 
 ROOT = Path(__file__).parent.parent
-FILES = ("README.md", "docs/tables.md", "docs/costs.md", "docs/export.md", "docs/inference.md")
+FILES = (
+    "README.md", "docs/tables.md", "docs/costs.md", "docs/export.md", "docs/inference.md", "docs/analysis.md",
+)  # fmt: skip
 BLOCK = re.compile(r"(<!-- begin generated: (\w+) -->\n).*?(<!-- end generated: \2 -->)", re.DOTALL)
 
 
@@ -96,11 +98,49 @@ def budget() -> str:
     return "\n".join(lines) + "\n" + source(path, result["environment"], result["seed"])
 
 
+def gradients() -> str:
+    return "\n".join(gradient_study(path) for path in sorted((ROOT / "results" / "gradients").glob("*.json")))
+
+
+def gradient_study(path: Path) -> str:
+    """One study: growth of gradients over the loops, and errors at its end."""
+    result = json.loads(path.read_text(encoding="utf-8"))
+    changes = ", ".join(f"{key} {value}" for key, value in result["overrides"].items()) or "none"
+    kinds = ("running", "batch", "recalibrated", "own", "mixed")
+    lines = [
+        f"**{result['recipe']['model']}** (fields changed: {changes}), {result['train_images']:,} images of "
+        f"{result['dataset']}, {result['recipe']['epochs']} epochs, batch {result['recipe']['batch_size']}, lr "
+        f"{result['recipe']['lr']:g}. First reading / last reading (steps); errors after the last epoch.\n",
+        "| | steps | gradient at the first input over that at the last | largest summed gradient of a block | gamma / "
+        f"sigma, mean | training loss | training error | {' | '.join(f'test: {kind}' for kind in kinds)} |",
+        "|" + " --- |" * (7 + len(kinds)),
+    ]
+    for variant, found in result["variants"].items():
+        ends = found["readings"]
+        growth, summed, gain = (
+            " / ".join(f"{of(end):.3g}" for end in ends)
+            for of in (
+                lambda end: end["input_gradient"][0] / end["input_gradient"][-1],
+                lambda end: max(end["summed_gradient"]),
+                lambda end: sum(end["gain"]) / len(end["gain"]),
+            )
+        )
+        last = found["epochs"][-1]
+        errors = (f"{last['errors'][kind]:.1%}" if kind in last["errors"] else "-" for kind in kinds)
+        lines.append(
+            f"| {variant} | {' / '.join(str(end['step']) for end in ends)} | {growth} | {summed} | {gain} | "
+            f"{last['train_loss']:.3f} | {last['train_error']:.1%} | {' | '.join(errors)} |"
+        )
+    place = path.relative_to(ROOT).as_posix()
+    return "\n".join(lines) + "\n" + source(place, result["environment"], result["recipe"]["seed"])
+
+
 MAKERS: dict[str, Callable[[], str]] = {
     "budget": budget,
     "digits": digits,
     "export": export,
     "export_sizes": export_sizes,
+    "gradients": gradients,
     "inference": inference,
     "input_pipeline": input_pipeline,
     "tables": tables.markdown,

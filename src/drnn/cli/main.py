@@ -15,6 +15,7 @@ VERBS = {
     "predict": "classify image files, each with its loops and multiply-adds",
     "bench": "time a recursive network against its static counterpart: what is skipped, in milliseconds",
     "export": "write a network as a file that skips elsewhere: ONNX, or torch.export's .pt2",
+    "analyze": "show what a run's gates learnt: arrays, figures, one report; or compare gradients",
     "models": "list the networks, with their costs",
     "recipes": "list the recipes",
     "tables": "print the paper's Tables 1-3 beside what the networks here come to",
@@ -36,6 +37,7 @@ first steps:
   drnn train digits                            about a minute on a CPU, no download
   drnn train digits-static                     its static counterpart
   drnn compare runs/digits runs/digits-static  what looping saves
+  drnn analyze runs/digits                     what the gates learnt, in pictures
 
 drnn VERB --help explains a verb; drnn --version prints the version."""
 

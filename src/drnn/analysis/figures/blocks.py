@@ -1,0 +1,86 @@
+"""Which loop of which block runs, what leaves early, and the statistics of Figure 7."""
+
+import numpy as np
+
+from drnn.analysis.figures.style import COLOURS, MAP, Missing, Picture, canvas, provenance, sign
+from drnn.analysis.findings import Findings
+
+
+def execution(findings: Findings) -> Picture:
+    """The heat map."""
+    share = findings.tables["execution_map"]["executed"]
+    blocks, loops = share.shape
+    figure, axes = canvas(max(2.2, 1.3 + 0.35 * blocks))
+    image = axes.imshow(np.ma.masked_invalid(share), cmap=MAP, vmin=0, vmax=1, aspect="auto")
+    for block, loop in np.argwhere(np.isfinite(share)):
+        value = share[block, loop]
+        axes.text(loop, block, f"{value:.2f}", ha="center", va="center", fontsize=9, color="wk"[int(value > 0.5)])
+    axes.set_xticks(range(loops))
+    axes.set_yticks(range(blocks))
+    axes.set(xlabel="loop", ylabel="recursive block")
+    figure.colorbar(image, label="share of images")
+    least, most = np.nanmin(share), np.nanmax(share)
+    says = f"The loop that runs least is executed by {least:.0%} of the images, the one that runs most by {most:.0%}."
+    return Picture("execution_map", "Which loop runs how often", says, sign(figure, provenance(findings.facts)))
+
+
+def early(findings: Findings) -> Picture | Missing:
+    """Accuracy and calibration of early leavers against stayers."""
+    table, name, title = (
+        findings.tables["early_and_late"],
+        "early_and_late",
+        "Images that leave early, and those that stay",
+    )
+    if table["images"][1] == 0:
+        return Missing(name, title, "every image executes the same number of loops")
+    figure, both = canvas(3.0, 1, 2)
+    subjects = (("accuracy", "low", "high"), ("ece", "ece_low", "ece_high"))
+    for axes, (key, low, high), label in zip(both, subjects, ("accuracy", "calibration error"), strict=True):
+        bars = np.maximum([table[key] - table[low], table[high] - table[key]], 0)
+        axes.errorbar([0, 1], table[key], yerr=bars, fmt="o", color=COLOURS[0], ecolor=COLOURS[1], capsize=4)
+        axes.set_xticks([0, 1], ["early", "late"])
+        axes.set(title=label, xlim=(-0.6, 1.6))
+        axes.grid(axis="y", alpha=0.3)
+    says = "; ".join(
+        f"{who}: {count:,.0f} images, accuracy {acc:.2%} ({low:.2%} to {high:.2%}), calibration error {ece:.3f} "
+        f"({el:.3f} to {eh:.3f})"
+        for who, count, acc, low, high, ece, el, eh in zip(
+            ("Early (at most the median of loops)", "late"), *table.values(), strict=True
+        )
+    )
+    return Picture(name, title, f"{says}. Intervals are 95 %.", sign(figure, provenance(findings.facts)))
+
+
+def norms(findings: Findings) -> Picture | Missing:
+    """Figure 7: the last norm of an early and of a late block, first loop."""
+    name, title = "figure7_statistics", "Statistics of executed and skipped maps (Figure 7)"
+    if "norms" not in findings.tables:
+        return Missing(name, title, findings.facts["left_out"]["norms"])
+    table = findings.tables["norms"]
+    last = {key.split(".")[0]: key.rsplit(".", 1)[0] for key in table}
+    chosen = [next(iter(last.values())), list(last.values())[-1]]
+    figure, grid = canvas(5.2, 2, 2)
+    distances = []
+    for column, prefix in enumerate(chosen):
+        block, norm = prefix.split(".", 1)
+        for axes, moment in zip(grid[:, column], ("mean", "var"), strict=True):
+            executed, skipped = (table[f"{prefix}.{group}_{moment}"][0] for group in ("executed", "skipped"))
+            order = np.argsort(executed)
+            axes.plot(executed[order], color=COLOURS[1], label="executed")
+            axes.plot(skipped[order], color=COLOURS[2], linestyle="--", label="skipped")
+            axes.set(title=f"{block.replace('block', 'block ')}, {norm}: {moment}", xlabel="channel, sorted")
+            axes.title.set_fontsize(9)
+            axes.set_yscale("log" if moment == "var" else "linear")
+        distances.append(_distance(table, prefix))
+    grid[0, 0].legend(fontsize=8)
+    says = (
+        "Running mean and variance per channel at the first loop of the first and of the last recursive block. "
+        f"The means lie {distances[0]:.2f} and {distances[1]:.2f} standard deviations apart, root mean square over "
+        "channels: evaluation takes the executed ones."
+    )
+    return Picture(name, title, says, sign(figure, provenance(findings.facts)))
+
+
+def _distance(table: dict[str, np.ndarray], prefix: str) -> float:
+    mean, other = (table[f"{prefix}.{group}_mean"][0] for group in ("executed", "skipped"))
+    return float(np.sqrt(np.mean((mean - other) ** 2 / (table[f"{prefix}.executed_var"][0] + 1e-5))))

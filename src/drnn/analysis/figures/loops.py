@@ -1,0 +1,95 @@
+"""Figure 8 and its company: loops per image, by class, against errors, and multiply-adds per image."""
+
+import numpy as np
+
+from drnn.analysis.figures.style import COLOURS, Picture, canvas, provenance, sign, whole_numbers
+from drnn.analysis.findings import Findings
+
+MOST_CLASSES = 20
+
+
+def histogram(findings: Findings) -> Picture:
+    """Figure 8."""
+    table, found = findings.tables["histogram"], findings.facts["loops"]
+    figure, axes = canvas(3.2)
+    axes.bar(table["loops"], table["images"], color="#9ccbe3", edgecolor="black", linewidth=0.7)
+    axes.axvline(found["mean"], color=COLOURS[0], label=f"mean {found['mean']:.2f}")
+    says = (
+        f"An image executes {found['mean']:.2f} of {table['loops'][-1]} loops on average (95 % interval "
+        f"{found['mean_low']:.2f} to {found['mean_high']:.2f}), with a standard deviation of {found['std']:.2f}; "
+        f"the most is {found['most']}."
+    )
+    if found["expected"] is not None:
+        expected, rate = found["expected"], findings.facts["target_rate"]
+        axes.axvline(expected, color=COLOURS[2], linestyle="--", label=f"expected at rate {rate:g}: {expected:.2f}")
+        says += f" Gates at their target rate of {rate:g} would give {expected:.2f}."
+    axes.set(xlabel="executed loops", ylabel="images")
+    axes.legend(fontsize=8)
+    return Picture("figure8_loops", "Loops per image (Figure 8)", says, sign(figure, provenance(findings.facts)))
+
+
+def by_class(findings: Findings) -> Picture:
+    """Mean loops of each class."""
+    table, names = findings.tables["by_class"], findings.facts["classes"][:MOST_CLASSES]
+    mean, low, high = (table[key][: len(names)] for key in ("mean", "low", "high"))
+    figure, axes = canvas(0.9 + 0.28 * len(names))
+    rows = np.arange(len(names))
+    axes.errorbar(mean, rows, xerr=[mean - low, high - mean], fmt="o", color=COLOURS[0], ecolor=COLOURS[1], capsize=3)
+    axes.set_yticks(rows, names)
+    axes.invert_yaxis()
+    axes.grid(axis="x", alpha=0.3)
+    axes.set(xlabel="executed loops, mean with 95 % interval")
+    easy, hard = int(np.nanargmin(mean)), int(np.nanargmax(mean))
+    says = f"Fewest loops: {names[easy]} ({mean[easy]:.2f}); most: {names[hard]} ({mean[hard]:.2f})."
+    if len(findings.facts["classes"]) > MOST_CLASSES:
+        says += f" The first {MOST_CLASSES} of {len(findings.facts['classes'])} classes are shown; the arrays have all."
+    return Picture("loops_by_class", "Loops by class", says, sign(figure, provenance(findings.facts)))
+
+
+def errors(findings: Findings) -> Picture:
+    """Is a hard image one that is often wrong?"""
+    table = findings.tables["error_by_loops"]
+    figure, axes = canvas(3.2)
+    low, high = table["error"] - table["low"], table["high"] - table["error"]
+    bars = np.maximum([low, high], 0)
+    axes.errorbar(table["loops"], table["error"], yerr=bars, fmt="o-", color=COLOURS[0], ecolor=COLOURS[1], capsize=3)
+    for place, images, top in zip(table["loops"], table["images"], table["high"], strict=True):
+        axes.annotate(f"{images}", (place, top), ha="center", va="bottom", fontsize=7)
+    axes.set(xlabel="executed loops", ylabel="error with 95 % interval", ylim=(0, None))
+    axes.margins(y=0.12)
+    whole_numbers(axes)
+    first, last = _ends(table)
+    says = (
+        "Numbers above the bars are images. Of the third of images with the fewest loops "
+        f"{first[0] / first[1]:.1%} are wrong ({first[0]} of {first[1]}), of the third with the most "
+        f"{last[0] / last[1]:.1%} ({last[0]} of {last[1]}); ties are not split."
+    )
+    return Picture("error_by_loops", "Error against loops", says, sign(figure, provenance(findings.facts)))
+
+
+def _ends(table: dict[str, np.ndarray]) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Wrong images and images of the first and the last third, whole loop counts each."""
+
+    def third(order: slice) -> tuple[int, int]:
+        images, wrong = np.cumsum(table["images"][order]), np.cumsum(table["wrong"][order])
+        place = int(np.searchsorted(images, table["images"].sum() / 3))
+        return int(wrong[place]), int(images[place])
+
+    return third(slice(None)), third(slice(None, None, -1))
+
+
+def macs(findings: Findings) -> Picture:
+    """Multiply-adds per image."""
+    spent, most = findings.tables["answers"]["macs"] / 1e6, findings.facts["max_macs"] / 1e6
+    figure, axes = canvas(3.0)
+    share = np.arange(1, len(spent) + 1) / len(spent)
+    axes.step(np.sort(spent), share, color=COLOURS[1], where="post")
+    axes.axvline(spent.mean(), color=COLOURS[0], label=f"mean {spent.mean():.2f} M")
+    axes.axvline(most, color=COLOURS[2], linestyle="--", label=f"every loop: {most:.2f} M")
+    axes.set(xlabel="multiply-adds, M", ylabel="share of images at most this")
+    axes.legend(fontsize=8)
+    says = (
+        f"{spent.mean():.2f} M multiply-adds an image on average, {spent.min():.2f} to {spent.max():.2f} M; "
+        f"every loop executed would cost {most:.2f} M."
+    )
+    return Picture("macs_per_image", "Multiply-adds per image", says, sign(figure, provenance(findings.facts)))

@@ -1,0 +1,159 @@
+"""From a run folder to its findings."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from drnn.analysis.agreement import seed_agreement
+from drnn.analysis.answers import Answers
+from drnn.analysis.curves import Curves, curves_from_rows, read_curves
+from drnn.analysis.findings import Findings
+from drnn.analysis.galleries import galleries
+from drnn.analysis.gradients import Course, Plan, study
+from drnn.analysis.gradients.study import study_arrays, study_facts
+from drnn.analysis.loops import early_and_late, error_by_loops, execution_map, loop_histogram, loops_by_class
+from drnn.analysis.norm_statistics import norm_statistics
+from drnn.analysis.robustness import robustness
+from drnn.analysis.subject import Options, load_subject
+from drnn.data import Dataset
+from drnn.models import Classifier
+from drnn.provenance import environment
+
+GALLERY, READINGS = 5, 20  # images a class, readings a course
+ENDINGS = ("summary.json", "environment.json")
+
+
+def analyse_run(folder: Path, others: Sequence[Path] = (), options: Options | None = None) -> Findings:
+    """Look at a finished run: loops, statistics, galleries, calibration, robustness, logs, gradients.
+
+    Args:
+        folder: the run.
+        others: runs of the same network with other seeds, for the agreement of their loops.
+        options: see `Options`.
+
+    Raises:
+        FileNotFoundError: no finished run in a folder, or no data.
+        ValueError: a network without gates, runs on other test images, or a damaged file.
+    """
+    options = options or Options()
+    subject, recipe = load_subject(folder, options)
+    answers = subject.ask()
+    findings = Findings(_facts(folder, recipe.model, subject.dataset, answers))
+    _add_loops(findings, answers)
+    _add_norms(findings, subject.model)
+    _add_gallery(findings, answers, subject.dataset)
+    _add_agreement(findings, answers, subject.dataset, others, options)
+    seen = robustness(lambda worse: _loops_and_errors(subject.ask(worse)), subject.dataset.test_images)
+    findings.tables |= {f"robustness_{name}": table for name, table in seen.items()}
+    recipe = replace(recipe, epochs=options.course_epochs or recipe.epochs)
+    steps = recipe.epochs * (len(subject.dataset.train_images) // recipe.batch_size)
+    plan = Plan(recipe, measure_every=max(1, steps // READINGS))
+    courses = study(plan, subject.dataset, train=options.course_epochs > 0)
+    findings.tables["gradients"] = study_arrays(courses)
+    findings.facts["gradients"] = study_facts(plan, subject.dataset, courses)
+    _add_curves(findings, [folder, *others, *options.logs], courses, len(subject.dataset.classes))
+    return findings
+
+
+def _loops_and_errors(answers: Answers) -> tuple[np.ndarray, np.ndarray]:
+    return answers.loops, answers.wrong
+
+
+def _facts(folder: Path, model: str, dataset: Dataset, answers: Answers) -> dict:
+    digest = hashlib.sha256((folder / "weights.safetensors").read_bytes()).hexdigest()
+    return {
+        "run": folder.resolve().name,
+        "model": model,
+        "weights": digest[:12],
+        "trained": _trained(folder),
+        "analysed": environment(),
+        "dataset": dataset.name,
+        "classes": list(dataset.classes),
+        "images": len(answers.labels),
+        "accuracy": float(1 - answers.wrong.mean()),
+        "target_rate": answers.target_rate,
+        "max_macs": answers.max_macs,
+        "left_out": {},
+    }
+
+
+def _trained(folder: Path) -> dict:
+    """The surroundings a run was trained in, as far as its folder tells."""
+    for name in ENDINGS:
+        if (folder / name).is_file():
+            values = json.loads((folder / name).read_text(encoding="utf-8"))
+            return values.get("environment", values)
+    return {}
+
+
+def _add_loops(findings: Findings, answers: Answers) -> None:
+    found = loop_histogram(answers.loops, answers.slots, answers.target_rate)
+    images = found.pop("images")
+    findings.facts["loops"] = found
+    findings.tables |= {
+        "answers": answers.arrays(),
+        "histogram": {"loops": np.arange(len(images)), "images": images},
+        "by_class": loops_by_class(answers.loops, answers.labels, len(answers.classes)),
+        "error_by_loops": error_by_loops(answers.loops, answers.wrong),
+        "execution_map": execution_map(answers.executed, answers.arrived, answers.slots),
+        "early_and_late": early_and_late(answers.loops, answers.confidence, answers.wrong),
+    }
+
+
+def _add_norms(findings: Findings, model: Classifier) -> None:
+    statistics = norm_statistics(model)
+    if statistics:
+        findings.tables["norms"] = {key: value for entry in statistics for key, value in entry.arrays().items()}
+    else:
+        findings.facts["left_out"]["norms"] = "the network has no I-LVBN, so it keeps no statistics of skipped maps"
+
+
+def _add_gallery(findings: Findings, answers: Answers, dataset: Dataset) -> None:
+    easiest, hardest = galleries(answers, GALLERY)
+    pixels = dataset.test_images.cpu().numpy()
+    findings.tables["gallery"] = {
+        "easiest": easiest, "hardest": hardest, "easiest_pixels": pixels[easiest], "hardest_pixels": pixels[hardest],
+    }  # fmt: skip
+
+
+def _add_agreement(
+    findings: Findings, answers: Answers, dataset: Dataset, others: Sequence[Path], options: Options
+) -> None:
+    if not others:
+        findings.facts["left_out"]["agreement"] = "one run given; add runs of the same recipe with other seeds"
+        return
+    loops = [answers.loops]
+    for folder in others:
+        subject, _ = load_subject(folder, options)
+        if not torch.equal(subject.dataset.test_images, dataset.test_images):
+            raise ValueError(f"{folder} was tested on other images than {findings.facts['run']}; give runs on the same")
+        loops.append(subject.ask().loops)
+    names = [findings.facts["run"], *(folder.resolve().name for folder in others)]
+    pairs = seed_agreement(loops)
+    findings.facts["agreement"] = [{**p, "first": names[p["first"]], "second": names[p["second"]]} for p in pairs]
+
+
+def _add_curves(findings: Findings, folders: Sequence[Path], courses: list[Course], num_classes: int) -> None:
+    """Logs of the runs, and of the variants where these were trained."""
+    curves = [read_curves(folder, num_classes) for folder in folders]
+    curves += [
+        curves_from_rows(course.variant, course.epochs, num_classes, course.stopped is not None)
+        for course in courses
+        if course.epochs
+    ]
+    for number, curve in enumerate(curves):
+        if any(curve.name == other.name for other in curves[:number]):
+            curves[number] = curve = replace(curve, name=f"{curve.name} ({number + 1})")
+        findings.tables[f"curves_{curve.name}"] = _columns(curve)
+    findings.facts["curves"] = {
+        curve.name: {"apart": curve.apart.tolist(), "diverged": curve.diverged.tolist()} for curve in curves
+    }
+
+
+def _columns(curve: Curves) -> dict[str, np.ndarray]:
+    return {name: getattr(curve, name) for name in ("epoch", "train_error", "test_error", "train_loss", "test_loss")}

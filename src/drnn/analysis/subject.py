@@ -1,0 +1,69 @@
+"""Whom to ask: a run's network and the images it is shown."""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+from torch import Tensor
+
+from drnn.analysis.answers import Answers, answers_of
+from drnn.costs import Costs, count_costs
+from drnn.data import Dataset, Normalize
+from drnn.models import Classifier
+from drnn.training import Recipe, evaluate
+from drnn.training.checkpoint import load_run
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to look at.
+
+    Attributes:
+        images: first so many of the test images; 0 for all.
+        data_root: where the data set is, if not where the recipe says.
+        logs: further run folders whose logs Figure 6 shows.
+        course_epochs: epochs over which naive recursion, LVBN and the unrolled network are trained and measured; 0
+            measures them at initialisation alone.
+        device: to run the network on.
+    """
+
+    images: int = 0
+    data_root: str | None = None
+    logs: tuple[Path, ...] = ()
+    course_epochs: int = 0
+    device: str = "cpu"
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A network and the test images it is asked about, on one device."""
+
+    model: Classifier
+    dataset: Dataset
+
+    @cached_property
+    def costs(self) -> Costs:
+        """Of one image, counted once."""
+        return count_costs(self.model, self.dataset.image_size)
+
+    def ask(self, images: Tensor | None = None) -> Answers:
+        """Its answers about the test images, or about others with the same labels."""
+        data = self.dataset
+        images = data.test_images if images is None else images
+        result = evaluate(self.model, images, data.test_labels, Normalize(data.mean, data.std), costs=self.costs)
+        return answers_of(result, data.classes, self.model.target_rate)
+
+
+def load_subject(folder: Path, options: Options) -> tuple[Subject, Recipe]:
+    """The network of a run with the images to ask it about, and its recipe.
+
+    Raises:
+        FileNotFoundError, ValueError: as `drnn.training.checkpoint.load_run`.
+    """
+    model, recipe, dataset = load_run(folder, options.data_root)
+    if not isinstance(dataset, Dataset):
+        raise ValueError(f"{folder} was trained on {dataset.name}; the analysis needs a data set that stays in memory")
+    if options.images:
+        count = options.images
+        dataset = replace(dataset, test_images=dataset.test_images[:count], test_labels=dataset.test_labels[:count])
+    return Subject(model.to(options.device), dataset.to(options.device)), recipe
