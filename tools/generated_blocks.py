@@ -51,6 +51,27 @@ def input_pipeline() -> str:
     return "\n".join(lines) + "\n" + source(path, result["environment"], result["seed"])
 
 
+def train_step() -> str:
+    path = "benchmarks/results/train_step_cpu.json"
+    result = read(path, "python benchmarks/train_step.py --data_root DIR")
+    lines = ["| | against | images per second | time ratio, paired |", "| --- | --- | --- | --- |"]
+    for part in (entry for kind in ("plain_loop", "static", "norms") for entry in result[kind].values()):
+        rates = " / ".join(f"{rate:,.0f}" for rate in part["images_per_s"])
+        lines.append(f"| {part['sides'][0]} | {part['sides'][1]} | {rates} | {part['time_ratio']:.3f} |")
+    return "\n".join(lines) + "\n" + source(path, result["environment"], result["seed"])
+
+
+def table1_starts() -> str:
+    path = "benchmarks/results/table1_starts.json"
+    result = read(path, "python benchmarks/table1_starts.py --data_root DIR")
+    lines = ["| row | training loss | training error | held-out error | loops |", "| --- | --- | --- | --- | --- |"]
+    for row in result["rows"]:
+        loss, loops = (" ".join(f"{value:.2f}" for value in row[key]) for key in ("train_loss", "mean_loops"))
+        train, test = (" ".join(f"{value:.1%}" for value in row[key]) for key in ("train_error", "test_error"))
+        lines.append(f"| {row['row']} | {loss} | {train} | {test} | {loops} |")
+    return "\n".join(lines) + "\n" + source(path, result["environment"], result["seed"])
+
+
 def export() -> str:
     path = "benchmarks/results/export.json"
     result = read(path, "python benchmarks/export.py make, then measure")
@@ -143,7 +164,9 @@ MAKERS: dict[str, Callable[[], str]] = {
     "gradients": gradients,
     "inference": inference,
     "input_pipeline": input_pipeline,
+    "table1_starts": table1_starts,
     "tables": tables.markdown,
+    "train_step": train_step,
 }
 
 

@@ -153,7 +153,7 @@ def test_the_faster_form_is_chosen_and_gives_the_same_answers(skip_s, form, monk
         second(0)
         return PairedTimes((skip_s,) * rounds, (2.0,) * rounds)
 
-    monkeypatch.setattr("drnn.inference.optimize.time_pairs", times)
+    monkeypatch.setattr(sys.modules["drnn.inference.optimize"], "time_pairs", times)
     model, x = lively(drnn.create_model("dr_resnet16_cifar")), pictures(6, (3, 32, 32))
     expected = model(x)
     chosen = {block.evaluation_form for block in choose_form(model, x).modules() if hasattr(block, "num_loops")}

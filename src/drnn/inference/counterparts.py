@@ -28,6 +28,6 @@ def static_macs(model: Classifier) -> int:
     Example:
         >>> import drnn
         >>> static_macs(drnn.create_model("dr_resnet53"))
-        7561277440
+        7570194432
     """
     return count_costs(counterpart(model) or model).max_macs
