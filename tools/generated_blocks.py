@@ -43,11 +43,9 @@ def input_pipeline() -> str:
     path = "benchmarks/results/input_pipeline.json"
     result = read(path, "python benchmarks/input_pipeline.py --data_root DIR")
     lines = ["| | images per second | ratio |", "| --- | --- | --- |"]
-    for part in (result["input"], result["step"]):
-        rates = [f"{side} {rate:,.0f}" for side, rate in zip(part["sides"], part["images_per_s"], strict=True)]
-        lines.append(
-            f"| batch {part['batch_size']}, {part['rounds']} pairs | {'; '.join(rates)} | {part['ratio']:.2f} |"
-        )
+    part = result["input"]
+    rates = "; ".join(f"{side} {rate:,.0f}" for side, rate in zip(part["sides"], part["images_per_s"], strict=True))
+    lines.append(f"| batch {part['batch_size']}, {part['rounds']} pairs | {rates} | {part['ratio']:.2f} |")
     return "\n".join(lines) + "\n" + source(path, result["environment"], result["seed"])
 
 
