@@ -53,6 +53,7 @@ class Evaluation:
             "max_loops": slots,
             "loops_histogram": torch.bincount(loops, minlength=slots + 1).tolist(),
             "macs_mean": float(macs.double().mean()),
+            "macs_std": float(macs.double().std(correction=0)),
             "macs_min": int(macs.min()),
             "macs_max": int(macs.max()),
             "max_macs": self.costs.max_macs,

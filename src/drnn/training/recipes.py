@@ -18,6 +18,7 @@ MODERN_CIFAR10 = replace(
     PAPER_CIFAR10, epochs=200, batch_size=128, schedule="cosine", milestones=(), warmup_epochs=5, nesterov=True,
     decay_norms=False, label_smoothing=0.1, cutout=16, ema_decay=0.999, rate_weight=1.0, rate_warmup_epochs=5,
 )  # fmt: skip
+SHORT_CIFAR10 = replace(MODERN_CIFAR10, epochs=20, warmup_epochs=2, rate_warmup_epochs=2)
 PAPER_IMAGENET = Recipe(
     model="", dataset="imagefolder", epochs=100, batch_size=256, lr=0.1, schedule="step", milestones=(30, 60, 90),
     momentum=0.9, weight_decay=1e-4, flip=True, distortion=True, rate_weight=1.0, workers=8,
@@ -78,6 +79,8 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     **named(PAPER_CIFAR10, "cifar10", CIFAR10_MODELS),
     # the same networks, a recipe of today, the same for static and recursive ones: 200 epochs
     **named(MODERN_CIFAR10, "cifar10", CIFAR10_MODELS, "-modern"),
+    # a tenth of that, for two CPU cores: 20 epochs
+    **named(SHORT_CIFAR10, "cifar10", CIFAR10_MODELS, "-short"),
     # Tables 2 and 3: 100 epochs on images in folders, 400 for MobileNetV2; R-ResNet 53* for 180
     **named(PAPER_IMAGENET, "imagenet", IMAGENET_MODELS),
     **named(PAPER_MOBILENET, "imagenet", {"mobilenetv2": "mobilenetv2", "dr-mobilenetv2": "dr_mobilenetv2"}),

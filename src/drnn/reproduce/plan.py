@@ -1,0 +1,124 @@
+"""Which runs an experiment is made of, in the order in which they are worth having."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+
+from drnn.training import Recipe, find_recipe
+from drnn.training.recipe import recipe_from_dict
+from drnn.training.recipes import CIFAR10_MODELS
+
+SCHEDULES = {"paper": "", "modern": "-modern", "short": "-short"}  # 350, 200 and 20 epochs: suffix of the recipes
+ROWS = (  # of Table 1, what answers most comes first
+    "dr_resnet16", "resnet20", "dr_resnet74", "resnet110", "dr_resnet40", "resnet56", "dr_resnet54", "dr_resnet58",
+    "dr_resnet66", "dr_resnet32", "aig_resnet110", "sd_resnet110", "preresnet110", "rcnn160",
+)  # fmt: skip
+LENGTHS = {"epochs": "epochs", "train_images": "images"}  # fields that a label tells
+VARIANTS: dict[str, dict[str, str]] = {  # of Table 3, and how the gate's noise may be read
+    "naive": {"gate": "open", "norm": "shared"},
+    "L": {"gate": "open", "norm": "lvbn"},
+    "L+G": {"norm": "lvbn"},
+    "L+G+I": {"norm": "ilvbn"},
+    "L+G+I, noise in training": {"norm": "ilvbn", "gate_noise": "training"},
+    "L+G+I, noise always": {"norm": "ilvbn", "gate_noise": "always"},
+}
+_RECIPES = {model.removesuffix("_cifar"): key for key, model in CIFAR10_MODELS.items()}
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of an experiment.
+
+    Attributes:
+        row: of the table.
+        label: the schedule, and what was changed of it; names the folder of the results.
+        recipe: what is trained, seed included.
+        base: name of the recipe that it starts from.
+        changes: fields that differ from those of ``base``.
+        folder: of the run.
+        file: the result.
+    """
+
+    row: str
+    label: str
+    recipe: Recipe
+    base: str
+    changes: dict
+    folder: Path
+    file: Path
+
+
+def table1(
+    rows: Sequence[str], schedule: str, seeds: Sequence[int], changes: dict, runs: Path, results: Path
+) -> list[Job]:
+    """The runs of Table 1: every row with the first seed, then with the next.
+
+    Args:
+        rows: as in `ROWS`, in the order wanted; none for all.
+        schedule: one of `SCHEDULES`.
+        seeds: one or more.
+        changes: fields of the recipe that are the same for all, such as threads.
+        runs: folder that keeps the runs, in a folder a schedule.
+        results: folder of the result files, likewise.
+
+    Raises:
+        ValueError: a row or schedule that is not there, or no seeds.
+    """
+    rows = _known(rows or ROWS, ROWS, "row")
+    suffix = SCHEDULES[_known([schedule], tuple(SCHEDULES), "recipe")[0]]
+    if not seeds:
+        raise ValueError("no seeds received; give one or more, such as --seeds '[0]'")
+    kept, label = dict.fromkeys((row, seed) for seed in seeds for row in rows), _label(schedule, changes)
+    return [
+        _job(row, label, f"cifar10-{_RECIPES[row]}{suffix}", {**changes, "seed": seed}, f"{row}-{seed}", runs, results)
+        for row, seed in kept
+    ]
+
+
+def ablation(row: str, schedule: str, seeds: Sequence[int], changes: dict, runs: Path, results: Path) -> list[Job]:
+    """Table 3 in small: one network of Table 1 without its parts, and with the other readings of the gate's noise.
+
+    Args:
+        row: a gated network of `ROWS`.
+        schedule: one of `SCHEDULES`.
+        seeds: one or more; every variant takes each.
+        changes: fields of the recipe that are the same for all.
+        runs: folder that keeps the runs.
+        results: folder of the result files.
+
+    Raises:
+        ValueError: as for `table1`; or a row that has no recursive blocks.
+    """
+    base = table1([row], schedule, seeds, changes, runs, results)
+    place = f"ablation-{row}"
+    if not row.startswith("dr_"):
+        raise ValueError(f"row {row!r} received; an ablation needs recursive blocks: choose one that begins with dr_")
+    return [
+        _job(variant, job.label, job.base, {**job.changes, **fields}, f"{_slug(variant)}-{job.recipe.seed}",
+             runs / place, results / place)
+        for job in base for variant, fields in VARIANTS.items()
+    ]  # fmt: skip
+
+
+def _job(row: str, label: str, base: str, changes: dict, name: str, runs: Path, results: Path) -> Job:
+    recipe = recipe_from_dict(changes, find_recipe(base))
+    return Job(row, label, recipe, base, changes, runs / label / name, results / label / f"{name}.json")
+
+
+def _label(schedule: str, changes: dict) -> str:
+    """A schedule that was changed is not taken for the one it was."""
+    return "-".join([schedule, *(f"{changes[key]}-{word}" for key, word in LENGTHS.items() if changes.get(key))])
+
+
+def _slug(variant: str) -> str:
+    return variant.lower().replace("+", "").replace(", ", "-").replace(" ", "-")
+
+
+def _known(asked: Sequence[str], there: tuple[str, ...], what: str) -> Sequence[str]:
+    for name in asked:
+        if name not in there:
+            near = get_close_matches(str(name), there, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(there)}"
+            raise ValueError(f"there is no {what} {name!r}; {hint}")
+    return asked
