@@ -40,8 +40,12 @@ def test_a_saved_network_comes_back_whole(tmp_path, monkeypatch):
     gates[0].threshold.fill_(0.5)
     gates[1].threshold.fill_(torch.inf)
     preprocessing = Preprocessing((1, 8, 8), (0.3,), (0.4,))
-    save_pretrained(model, tmp_path / "net", preprocessing)
+    with pytest.raises(ValueError, match="2 names of classes received for a network of 7"):
+        save_pretrained(model, tmp_path / "net", preprocessing, classes=("yes", "no"))
+    assert not (tmp_path / "net").exists()
+    save_pretrained(model, tmp_path / "net", preprocessing, classes="ABCDEFG")
     again = load_pretrained(tmp_path / "net")
+    assert again.classes == tuple("ABCDEFG")
     assert again.preprocessing == preprocessing
     assert (again.model.name, again.model.num_classes, again.model.target_rate) == ("dr_resnet_digits", 7, 0.4)
     assert again.model.state_dict().keys() == model.state_dict().keys()
@@ -158,8 +162,8 @@ def test_foreign_weights_that_would_answer_wrongly_are_refused():
 
 def test_timm_makes_our_networks_with_its_own_options(tmp_path):
     ours = create_model("dr_resnet53", num_classes=5, in_chans=1).eval()
-    save_file(ours.state_dict(), tmp_path / "weights.safetensors")
-    made = timm.create_model("dr_resnet53", num_classes=5, in_chans=1, checkpoint_path=tmp_path / "weights.safetensors")
+    save_file(ours.state_dict(), tmp_path / "model.safetensors")
+    made = timm.create_model("dr_resnet53", num_classes=5, in_chans=1, checkpoint_path=tmp_path / "model.safetensors")
     x = ramp((1, 64, 64))
     with torch.no_grad():
         assert torch.equal(made.eval()(x), ours(x))

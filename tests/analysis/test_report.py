@@ -28,11 +28,11 @@ CHROMIUM = shutil.which("chromium")
 
 def scatter(run, seed):
     """Gates after one epoch still let every image pass; give them opinions."""
-    weights, generator = load_file(run / "weights.safetensors"), torch.Generator().manual_seed(seed)
+    weights, generator = load_file(run / "model.safetensors"), torch.Generator().manual_seed(seed)
     for name, values in weights.items():
         if ".scorer." in name:
             weights[name] = torch.randn(values.shape, generator=generator) * (2 if name.endswith("weight") else 0)
-    save_file(weights, run / "weights.safetensors")
+    save_file(weights, run / "model.safetensors")
 
 
 @pytest.fixture(scope="module")

@@ -1,8 +1,5 @@
 """The executing form touches no more than it must, in either memory format."""
 
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 from hypothesis import given, settings
@@ -10,8 +7,7 @@ from hypothesis import strategies as st
 
 from drnn.core import GateDecision
 
-sys.path.insert(0, str(Path(__file__).parent))
-from conftest import images, make_block
+from .small import images, make_block
 
 FORMATS = [torch.contiguous_format, torch.channels_last]
 

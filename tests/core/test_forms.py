@@ -1,8 +1,6 @@
 """Every fast form of the recursive block equals the slow obvious one: outputs, gradients, running statistics."""
 
 import copy
-import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -12,9 +10,8 @@ from hypothesis import strategies as st
 from drnn.core import GateRecord, target_rate_loss
 from drnn.core.norms import DecisionBatchNorm2d
 
-sys.path.insert(0, str(Path(__file__).parent))
-from conftest import images, make_block
-from reference import SlowBlock, slow_rate_loss
+from .reference import SlowBlock, slow_rate_loss
+from .small import images, make_block
 
 PATTERNS = st.sampled_from([None, None, None, 5.0, -5.0])
 

@@ -1,8 +1,6 @@
 """Limits and theorems of the recursive block."""
 
 import copy
-import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -12,8 +10,7 @@ from drnn.core.groups import group_moments
 from drnn.core.norms import DecisionBatchNorm2d
 from drnn.models.blocks import BasicBlock
 
-sys.path.insert(0, str(Path(__file__).parent))
-from conftest import images, make_block
+from .small import images, make_block
 
 
 def gradients_after(module, x, run=None):

@@ -211,7 +211,7 @@ def test_the_whole_imagenet_path(folder, tmp_path, monkeypatch, capsys):
     assert main(["train", "imagenet-dr35", "--out", str(broken), "--checkpoint_minutes", "0", *options]) == 130
     monkeypatch.undo()
     assert main(["train", "imagenet-dr35", "--out", str(broken), *options]) == 0
-    assert (whole / "weights.safetensors").read_bytes() == (broken / "weights.safetensors").read_bytes()
+    assert (whole / "model.safetensors").read_bytes() == (broken / "model.safetensors").read_bytes()
     capsys.readouterr()
     assert main(["eval", str(whole), "--json"]) == 0
     result, summary = json.loads(capsys.readouterr().out), json.loads((whole / "summary.json").read_text())

@@ -8,7 +8,9 @@ import pytest
 
 from drnn import create_model, load_onnx, save_pretrained
 from drnn.cli.main import main
-from drnn.export.source import open_source
+from drnn.inference import Budget, gates_of, write_budget
+from drnn.inference.budget import fingerprint
+from drnn.inference.source import open_source
 from drnn.weights import Preprocessing
 
 DOCS = Path(__file__).parent.parent.parent / "docs" / "export.md"
@@ -38,6 +40,22 @@ def test_a_name_gives_fresh_weights_and_a_run_its_own(tmp_path):
     assert source.trained
     assert source.preprocessing.size == (1, 8, 8)
     assert 0 < source.preprocessing.std[0] < 1
+    assert source.classes == tuple("0123456789")
+
+
+def test_a_budget_goes_into_the_file(tmp_path, capsys):
+    run, file = tmp_path / "run", tmp_path / "closed.onnx"
+    arguments = ["train", "digits", "--epochs", "1", "--batch_size", "128", "--held_out", "1000", "--threads", "1"]
+    assert main([*arguments, "--quiet", "--out", str(run)]) == 0
+    assert main(["export", str(run), str(file), "--budget"]) == 2
+    assert "make one with: drnn calibrate" in capsys.readouterr().err
+    thresholds = dict.fromkeys(gates_of(create_model("dr_resnet_digits")), float("inf"))
+    write_budget(run, Budget("dr_resnet_digits", thresholds, {}, {}, fingerprint(run), {}))
+    assert main(["export", str(run), str(file), "--budget"]) == 0
+    pixels = np.random.default_rng(0).random((4, 1, 8, 8), np.float32)
+    assert load_onnx(file)(pixels).loops.sum() == 0
+    assert main(["export", "dr_resnet_digits", str(file), "--budget"]) == 2
+    assert "is no folder, so it has no budget" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ def budget_of(folder, thresholds):
 
 @pytest.fixture
 def folder(tmp_path):
-    (tmp_path / "weights.safetensors").write_bytes(b"weights")
+    (tmp_path / "model.safetensors").write_bytes(b"weights")
     return tmp_path
 
 
@@ -29,7 +29,7 @@ def folder(tmp_path):
 @given(values=st.lists(st.floats(allow_nan=False, width=32), min_size=2, max_size=2))
 def test_thresholds_survive_the_file(tmp_path_factory, values):
     folder = tmp_path_factory.mktemp("run")
-    (folder / "weights.safetensors").write_bytes(b"weights")
+    (folder / "model.safetensors").write_bytes(b"weights")
     budget = budget_of(folder, dict(zip(GATES, values, strict=True)))
     write_budget(folder, budget)
     assert read_budget(folder) == budget
@@ -75,6 +75,6 @@ def test_a_budget_of_other_weights_is_refused(folder):
     with pytest.raises(FileNotFoundError, match="drnn calibrate"):
         read_budget(folder)
     write_budget(folder, budget_of(folder, dict.fromkeys(GATES, 0.5)))
-    (folder / "weights.safetensors").write_bytes(b"others")
+    (folder / "model.safetensors").write_bytes(b"others")
     with pytest.raises(ValueError, match="found for other weights"):
         read_budget(folder)

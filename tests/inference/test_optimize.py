@@ -18,7 +18,7 @@ from drnn.inference.optimize import choose_form, faster_format
 from drnn.timing import PairedTimes
 
 sys.path.insert(0, str(Path(__file__).parent))
-from conftest import lively, pictures
+from .networks import lively, pictures
 
 KINDS = [
     "resnet20_cifar", "dr_resnet16_cifar", "dr_resnet32_cifar", "resnet_digits", "dr_resnet_digits", "mobilenetv2",

@@ -4,7 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
+from PIL import Image
 
+import drnn
 from drnn.cli.main import main
 from drnn.reproduce import Job, ablation, result_of, run_jobs, table1
 from drnn.reproduce.plan import ROWS, VARIANTS
@@ -16,6 +19,7 @@ from drnn.training import evaluate_source, find_recipe
 from drnn.training.checkpoint import load_run
 from drnn.training.listing import read_metrics
 from drnn.training.recipe import recipe_from_dict
+from drnn.training.run_folder import read_recipe
 
 TINY = {"epochs": 2, "batch_size": 128, "train_images": 300, "threads": 1, "ema_decay": 0.5}
 
@@ -135,7 +139,7 @@ def test_weights_of_another_run_are_refused(two, tmp_path):
 
     shutil.copytree(two[0][0].folder, tmp_path / "runs/mixed")
     mixed = job(tmp_path, "mixed")
-    shutil.copy(mixed.folder / "weights-ema.safetensors", mixed.folder / "weights.safetensors")
+    shutil.copy(mixed.folder / "model-ema.safetensors", mixed.folder / "model.safetensors")
     summary = json.loads((mixed.folder / "summary.json").read_text())
     (mixed.folder / "summary.json").write_text(json.dumps({**summary, "acc1": 1.0}))
     with pytest.raises(ValueError, match="do not belong together"):
@@ -157,6 +161,39 @@ def test_the_table_has_means_spreads_and_measured_times(two, tmp_path):
     assert timed.endswith(
         f"| {written['rows']['dr_resnet16']['ms']:.3f} | {written['rows']['dr_resnet16']['ratio']:.2f} |"
     )
+
+
+def test_a_release_is_a_run_and_a_network_for_everybody(two, tmp_path, capsys):
+    run, folder = two[0][0].folder, tmp_path / "net"
+    assert main(["release", str(run), str(folder)]) == 0
+    result = json.loads(two[0][0].file.read_text())
+    assert f"test error {result['error']:.2%} (n = 1)" in capsys.readouterr().out
+    card = json.loads((folder / "card.json").read_text())
+    assert (card["error"], card["mean_macs"]) == ([result["error"]], result["macs_mean"])
+    assert card["loops_histogram"] == result["loops_histogram"]
+    assert card["commit"] == json.loads((run / "environment.json").read_text())["commit"]
+    here = read_recipe(folder)
+    assert (here.model, here.epochs, here.device, here.data_root) == ("dr_resnet_digits", 2, "auto", "data")
+    x = torch.rand(5, 1, 8, 8)
+    assert torch.equal(drnn.from_pretrained(folder)(x), load_run(run)[0](x))
+    assert main(["eval", str(folder), "--json"]) == 0  # as a run
+    assert 1 - json.loads(capsys.readouterr().out)["acc1"] == result["error"]
+    assert not (folder / "checkpoints").exists()
+    assert main(["release", str(run), str(run)]) == 2
+    assert "choose another folder" in capsys.readouterr().err
+
+
+def test_a_released_network_answers_without_its_data(two, tmp_path, capsys):
+    run, folder = two[0][0].folder, tmp_path / "net"
+    assert main(["release", str(run), str(folder)]) == 0
+    (folder / "recipe.yaml").unlink()  # and with it every way to the data
+    Image.new("L", (8, 8), 90).save(tmp_path / "grey.png")
+    capsys.readouterr()
+    said = []
+    for source in (run, folder):
+        assert main(["predict", str(source), str(tmp_path / "grey.png"), "--format", "json"]) == 0
+        said.append(json.loads(capsys.readouterr().out))
+    assert said[0] == said[1]
 
 
 @pytest.mark.parametrize("text", ["{", '{"row": "nobody", "seed": 0}', "[]"])

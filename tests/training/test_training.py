@@ -32,7 +32,7 @@ def test_every_named_recipe_is_a_known_network():
         recipe = find_recipe(name)
         assert recipe.name == name
         assert recipe.model in list_models()
-    assert len([name for name in RECIPES if name.startswith("cifar10-")]) == 2 * 14
+    assert len([name for name in RECIPES if name.startswith("cifar10-")]) == 3 * 14
     trained = {find_recipe(name).model for name in RECIPES}
     assert trained == set(list_models())  # every row of Tables 1-3
 
@@ -87,7 +87,7 @@ def test_cosine_schedule_has_its_limits():
 def test_a_run_leaves_everything_it_was(run):
     folder, summary = run
     assert sorted(path.name for path in folder.iterdir()) == [
-        "checkpoints", "environment.json", "metrics.jsonl", "recipe.yaml", "summary.json", "weights.safetensors",
+        "checkpoints", "environment.json", "metrics.jsonl", "model.safetensors", "recipe.yaml", "summary.json",
     ]  # fmt: skip
     assert recipe_from_dict(yaml.safe_load((folder / "recipe.yaml").read_text())) == TINY
     (line,) = (folder / "metrics.jsonl").read_text().splitlines()
@@ -112,7 +112,7 @@ def test_a_run_loads_as_it_was_saved(run):
 def test_the_same_seed_gives_the_same_bits_and_another_does_not(run, tmp_path):
     same = train(TINY, tmp_path / "same", progress=False)
     other = train(replace(TINY, seed=1), tmp_path / "other", progress=False)
-    bits = [(folder / "weights.safetensors").read_bytes() for folder in (run[0], tmp_path / "same", tmp_path / "other")]
+    bits = [(folder / "model.safetensors").read_bytes() for folder in (run[0], tmp_path / "same", tmp_path / "other")]
     assert bits[0] == bits[1] != bits[2]
     assert same["loss"] == run[1]["loss"] != other["loss"]
 
@@ -135,14 +135,14 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
     assert (tmp_path / "nan" / "recipe.yaml").exists()
     state = load_state(tmp_path / "nan")
     assert state is None or all(value.isfinite().all() for value in state["model"].values())
-    assert not (tmp_path / "nan" / "weights.safetensors").exists()
+    assert not (tmp_path / "nan" / "model.safetensors").exists()
 
 
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda f: (f / "weights.safetensors").write_bytes(b"\x80\x04 not a tensor"), "is damaged or no safetensors"),
-        (lambda f: (f / "weights.safetensors").unlink(), r"has no weights\.safetensors"),
+        (lambda f: (f / "model.safetensors").write_bytes(b"\x80\x04 not a tensor"), "is damaged or no safetensors"),
+        (lambda f: (f / "model.safetensors").unlink(), r"has no model\.safetensors"),
         (lambda f: (f / "recipe.yaml").write_text("[1, 2"), r"recipe\.yaml is damaged"),
         (lambda f: (f / "recipe.yaml").write_text("model: dr_resnet_digit\n"), "did you mean dr_resnet_digits"),
         (lambda f: (f / "recipe.yaml").write_text("model: resnet_digits\n"), "does not fit resnet_digits"),

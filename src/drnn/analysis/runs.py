@@ -65,7 +65,7 @@ def _loops_and_errors(answers: Answers) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _facts(folder: Path, model: str, dataset: Dataset, answers: Answers) -> dict:
-    digest = hashlib.sha256((folder / "weights.safetensors").read_bytes()).hexdigest()
+    digest = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
     return {
         "run": folder.resolve().name,
         "model": model,

@@ -5,7 +5,7 @@ from typing import Literal
 
 from jsonargparse import ArgumentParser
 
-from drnn.export.source import open_source
+from drnn.inference.source import open_source
 
 
 def run(argv: list[str]) -> None:
@@ -28,9 +28,10 @@ def run(argv: list[str]) -> None:
     )  # fmt: skip
     parser.add_argument("--fixed_size", action="store_true", help="take images of the network's own size only")
     parser.add_argument("--data_root", type=str, default=None, help="where the run's data set is now, if it has moved")
+    parser.add_argument("--budget", action="store_true", help="with the thresholds of budget.json: see drnn calibrate")
     parser.add_argument("--aot", action="store_true", help="experimental: compile FILE.pt2 for this machine")
     options = parser.parse_args(argv)
-    model, preprocessing, trained = open_source(options.source, options.data_root)
+    model, preprocessing, _, trained = open_source(options.source, options.data_root, options.budget)
     file, how = Path(options.file), (options.form, options.norms, not options.fixed_size)
     if file.suffix == ".onnx" and not options.aot:
         from drnn.export.onnx_file import export_onnx

@@ -17,6 +17,7 @@ VERBS = {
     "export": "write a network as a file that skips elsewhere: ONNX, or torch.export's .pt2",
     "analyze": "show what a run's gates learnt: arrays, figures, one report; or compare gradients",
     "reproduce": "run the paper's Table 1, or its ablation in small, and rebuild the table from the results",
+    "release": "make a folder to give away of a finished run: weights, card, recipe",
     "models": "list the networks, with their costs",
     "recipes": "list the recipes",
     "tables": "print the paper's Tables 1-3 beside what the networks here come to",

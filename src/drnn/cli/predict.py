@@ -5,17 +5,16 @@ import json
 import sys
 from collections.abc import Iterable
 from dataclasses import asdict, fields
-from pathlib import Path
 from typing import Literal
 
 from jsonargparse import ArgumentParser
 
 from drnn.costs import count_costs
 from drnn.data import Normalize
-from drnn.inference import apply_budget, optimize, read_budget
+from drnn.inference import optimize
 from drnn.inference.images import find_images
 from drnn.inference.predict import Prediction, predict_files
-from drnn.training.checkpoint import load_run
+from drnn.inference.source import open_source
 
 
 def run(argv: list[str]) -> int:
@@ -25,7 +24,7 @@ def run(argv: list[str]) -> int:
         description="Classify image files with a run's network: class, confidence, loops and multiply-adds of each. A "
         "file that cannot be read is named, the others are classified all the same, and the exit code is 1.",
     )
-    parser.add_argument("run", type=str, help="the folder of a finished run")
+    parser.add_argument("run", type=str, help="a finished run, or a folder of weights")
     parser.add_argument("images", type=str, nargs="+", help="image files, and folders of them")
     parser.add_argument("--format", type=Literal["text", "csv", "json"], default="text", help="of what is printed")
     parser.add_argument("--budget", action="store_true", help="with the thresholds of budget.json: see drnn calibrate")
@@ -34,12 +33,10 @@ def run(argv: list[str]) -> int:
     options = parser.parse_args(argv)
     if options.batch_size < 1:
         raise ValueError(f"--batch_size {options.batch_size} received; it is 1 or more")
-    model, _, dataset = load_run(Path(options.run), options.data_root)
-    if options.budget:
-        apply_budget(model, read_budget(Path(options.run)).thresholds)
-    costs, prepare = count_costs(model), Normalize(dataset.mean, dataset.std)
+    model, preprocessing, classes, _ = open_source(options.run, options.data_root, options.budget)
+    costs, prepare = count_costs(model), Normalize(preprocessing.mean, preprocessing.std)
     files = find_images(options.images)
-    answers = predict_files(optimize(model), files, dataset.classes, prepare, options.batch_size, costs)
+    answers = predict_files(optimize(model), files, classes, prepare, options.batch_size, costs)
     return WRITERS[options.format](answers)
 
 

@@ -11,7 +11,7 @@ from torch import nn
 from drnn.core import Gate
 from drnn.storage import write_json
 
-BUDGET, WEIGHTS = "budget.json", "weights.safetensors"
+BUDGET, WEIGHTS = "budget.json", "model.safetensors"
 FORMAT = 1
 NAMED = {"open": -math.inf, "closed": math.inf}  # JSON has no infinities
 

@@ -9,7 +9,7 @@ from drnn.reproduce.plan import Job
 from drnn.training import evaluate_source
 from drnn.training.checkpoint import load_run
 from drnn.training.listing import read_metrics
-from drnn.training.run_folder import AVERAGE, ENVIRONMENT, SUMMARY
+from drnn.training.run_folder import AVERAGE, SUMMARY, run_environment
 
 PLACES = ("data_root", "download", "device", "workers")  # of a recipe; they say where it ran, not what was run
 
@@ -35,7 +35,7 @@ def result_of(job: Job, data_root: str | None = None) -> dict:
     average = None
     if (job.folder / AVERAGE).is_file():
         average = _numbers(evaluate_source(load_run(job.folder, data_root, average=True)[0], dataset))
-    begun = json.loads((job.folder / ENVIRONMENT).read_text(encoding="utf-8"))
+    begun = run_environment(job.folder)
     machines = [begun, *begun.pop("resumed", [])]
     return {
         "row": job.row,

@@ -16,7 +16,7 @@ from drnn.training.recipe import Recipe, recipe_from_dict
 from drnn.training.state import checkpoints, load_state
 
 RECIPE, ENVIRONMENT, METRICS = "recipe.yaml", "environment.json", "metrics.jsonl"
-WEIGHTS, AVERAGE, SUMMARY = "weights.safetensors", "weights-ema.safetensors", "summary.json"
+WEIGHTS, AVERAGE, SUMMARY = "model.safetensors", "model-ema.safetensors", "summary.json"
 FILES = (RECIPE, ENVIRONMENT, METRICS, WEIGHTS, AVERAGE, SUMMARY)
 MOVABLE = ("data_root", "download", "device", "workers")  # fields that may change when a run goes on
 
@@ -50,8 +50,8 @@ def open_run(folder: Path, recipe: Recipe, overwrite: bool = False, resume: bool
     state = load_state(folder)
     _cut_metrics(folder, 0 if state is None else state["metrics_bytes"])
     try:
-        begun = json.loads((folder / ENVIRONMENT).read_text(encoding="utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError):
+        begun = run_environment(folder)
+    except (FileNotFoundError, ValueError):
         begun = environment()
     write_json(folder / ENVIRONMENT, {**begun, "resumed": [*begun.get("resumed", []), environment()]})
     return "continue", state
@@ -62,7 +62,25 @@ def _start(folder: Path, recipe: Recipe) -> None:
     for path in [*(folder / name for name in FILES), *checkpoints(folder)]:
         path.unlink(missing_ok=True)
     write_json(folder / ENVIRONMENT, environment())
-    write_text(folder / RECIPE, yaml.safe_dump(recipe.to_dict(), sort_keys=False))
+    write_text(folder / RECIPE, recipe_text(recipe.to_dict()))
+
+
+def recipe_text(values: dict) -> str:
+    """The fields of a recipe as the file that `read_recipe` reads."""
+    return yaml.safe_dump(values, sort_keys=False)
+
+
+def run_environment(folder: Path) -> dict:
+    """Where a run began; under "resumed", where it went on.
+
+    Raises:
+        FileNotFoundError: no such file in the folder.
+        ValueError: a damaged one.
+    """
+    try:
+        return json.loads((folder / ENVIRONMENT).read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{folder / ENVIRONMENT} is damaged: {error}") from error
 
 
 def _require_same(folder: Path, recipe: Recipe) -> None:

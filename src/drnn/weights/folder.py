@@ -1,6 +1,7 @@
 """A network as a folder anybody can open: safetensors, how to build it, a card; laid out as Hugging Face's hub does."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import NamedTuple
@@ -18,14 +19,22 @@ CONFIG, WEIGHTS, CARD, README = "config.json", "model.safetensors", "card.json",
 
 
 class Pretrained(NamedTuple):
-    """A network in evaluation mode, its gates at the thresholds it was saved with, and what images go through first."""
+    """A network in evaluation mode, its gates at the thresholds it was saved with, and what surrounds it.
+
+    ``preprocessing`` is what images go through first, ``classes`` the names of its answers, none where not saved.
+    """
 
     model: Classifier
     preprocessing: Preprocessing
+    classes: tuple[str, ...]
 
 
 def save_pretrained(
-    model: Classifier, folder: str | Path, preprocessing: Preprocessing | None = None, card: Card | None = None
+    model: Classifier,
+    folder: str | Path,
+    preprocessing: Preprocessing | None = None,
+    card: Card | None = None,
+    classes: Sequence[str] = (),
 ) -> None:
     """Write a folder that `from_pretrained` opens, and that ``hf upload`` publishes as it is.
 
@@ -34,13 +43,16 @@ def save_pretrained(
         folder: made where it is missing.
         preprocessing: the usual one of the network's size by default.
         card: what is known of it; without one the card has only what the network itself tells.
+        classes: names of the K answers, where they have any.
 
     Raises:
-        ValueError: a network that has no name to build it by.
+        ValueError: a network that has no name to build it by, or names for another number of answers.
     """
+    if len(classes) not in (0, model.num_classes):
+        raise ValueError(f"{len(classes)} names of classes received for a network of {model.num_classes}")
     folder, preprocessing = Path(folder), preprocessing or Preprocessing.usual(model)
     card = card or Card.of(model)
-    config = _config(model, preprocessing)
+    config = {**_config(model, preprocessing), "classes": list(classes)}
     state = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
     write_atomically(folder / WEIGHTS, lambda part: save_file(state, part, metadata={"format": "pt"}))
     write_json(folder / CONFIG, config)
@@ -63,7 +75,7 @@ def from_pretrained(source: str | Path, revision: str | None = None) -> Classifi
 
 
 def load_pretrained(source: str | Path, revision: str | None = None) -> Pretrained:
-    """The same, with the preprocessing."""
+    """The same, with the preprocessing and the names of the classes."""
     folder = Path(source) if Path(source).is_dir() else _download(str(source), revision)
     for name in (CONFIG, WEIGHTS):
         if not (folder / name).is_file():
@@ -73,6 +85,7 @@ def load_pretrained(source: str | Path, revision: str | None = None) -> Pretrain
         model = create_model(config["model"], **_restored(config["model"], config["spec"]))
         preprocessing = Preprocessing(**config["preprocessing"])
         thresholds = [float(value) for value in config["thresholds"]]
+        classes = tuple(map(str, config["classes"]))
     except (KeyError, TypeError, AttributeError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ValueError(f"{folder / CONFIG} is damaged: {type(error).__name__} {error}") from error
     fill(model, read_weights(folder / WEIGHTS), str(folder / WEIGHTS))
@@ -81,7 +94,7 @@ def load_pretrained(source: str | Path, revision: str | None = None) -> Pretrain
         raise ValueError(f"{folder / CONFIG} has {len(thresholds)} thresholds; {model.name} has {len(gates)} gates")
     for gate, value in zip(gates, thresholds, strict=True):
         gate.threshold.fill_(value)
-    return Pretrained(model.eval(), preprocessing)
+    return Pretrained(model.eval(), preprocessing, classes)
 
 
 def _config(model: Classifier, preprocessing: Preprocessing) -> dict:

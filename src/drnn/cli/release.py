@@ -1,0 +1,24 @@
+"""``drnn release RUN FOLDER``."""
+
+from pathlib import Path
+
+from jsonargparse import ArgumentParser
+
+from drnn.reproduce.release import release
+
+
+def run(argv: list[str]) -> None:
+    """Make a folder to give away of a finished run."""
+    parser = ArgumentParser(
+        prog="drnn release",
+        description="A finished run as a folder to give away: weights with a card, recipe and metrics, no checkpoints. "
+        "drnn.from_pretrained opens it, Hugging Face's hub takes it as it is, and drnn eval, predict, analyze and "
+        "export work on it. The weights are evaluated again for the card.",
+    )
+    parser.add_argument("run", type=str, help="the folder of a finished run")
+    parser.add_argument("folder", type=str, help="where to write")
+    parser.add_argument("--data_root", type=str, default=None, help="where the data set is now, if it has moved")
+    parser.add_argument("--license", type=str, default="apache-2.0", help="of the weights")
+    options = parser.parse_args(argv)
+    card = release(Path(options.run), Path(options.folder), options.data_root, options.license)
+    print(f"{options.folder}: {card.name}, test error {card.error_text}, {card.params:,} parameters")

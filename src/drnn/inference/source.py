@@ -1,0 +1,64 @@
+"""What a user may name to use a network: a run, a folder of weights, or a name."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from drnn.inference.budget import apply_budget, read_budget
+from drnn.models import Classifier, create_model, list_models
+from drnn.training.checkpoint import load_run
+from drnn.training.run_folder import RECIPE
+from drnn.weights import Preprocessing, load_pretrained
+from drnn.weights.folder import CONFIG
+
+
+class Source(NamedTuple):
+    """A network, what images go through first, names of its classes, and whether it ever learnt anything."""
+
+    model: Classifier
+    preprocessing: Preprocessing
+    classes: tuple[str, ...]
+    trained: bool
+
+
+def open_source(source: str, data_root: str | None = None, budget: bool = False) -> Source:
+    """A folder of `drnn.save_pretrained`, a run of ``drnn train``, or a name of ``drnn models`` with fresh weights.
+
+    Of a folder that is both, as `drnn release` makes it, the saved network is taken: that needs no data set.
+
+    Args:
+        source: folder or name.
+        data_root: where a run's data set is, if not where its recipe says.
+        budget: with the thresholds of the folder's ``budget.json``.
+
+    Raises:
+        ValueError: neither a folder nor a name; or a budget that is not of these weights.
+        FileNotFoundError: a folder without a network, or without a budget where one was asked for.
+    """
+    folder = Path(source)
+    if folder.is_dir():
+        found = _open_folder(folder, data_root)
+        if budget:
+            apply_budget(found.model, read_budget(folder).thresholds)
+        return found
+    if "/" in source and source not in list_models():
+        raise FileNotFoundError(f"there is no folder {source}; give a run, a folder of weights, or a name")
+    if budget:
+        raise FileNotFoundError(f"{source} is no folder, so it has no budget; give a run, and see drnn calibrate")
+    torch.manual_seed(0)
+    model = create_model(source).eval()
+    return Source(model, Preprocessing.usual(model), _numbers(model), trained=False)
+
+
+def _open_folder(folder: Path, data_root: str | None) -> Source:
+    if (folder / CONFIG).is_file() or not (folder / RECIPE).is_file():
+        model, preprocessing, classes = load_pretrained(folder)
+        return Source(model, preprocessing, classes or _numbers(model), trained=True)
+    model, _, dataset = load_run(folder, data_root)
+    preprocessing = Preprocessing(dataset.image_size, dataset.mean, dataset.std)
+    return Source(model, preprocessing, tuple(dataset.classes), trained=True)
+
+
+def _numbers(model: Classifier) -> tuple[str, ...]:
+    return tuple(map(str, range(model.num_classes)))

@@ -1,0 +1,52 @@
+"""A finished run as a folder to give away: weights, card, and what every verb needs, without its checkpoints."""
+
+import shutil
+from pathlib import Path
+
+from drnn.reproduce.result import PLACES
+from drnn.storage import write_atomically, write_text
+from drnn.training import evaluate_source
+from drnn.training.checkpoint import load_run
+from drnn.training.recipe import Recipe
+from drnn.training.run_folder import AVERAGE, METRICS, RECIPE, recipe_text, run_environment
+from drnn.weights import Card, Preprocessing, save_pretrained
+
+
+def release(run: Path, folder: Path, data_root: str | None = None, license: str = "apache-2.0") -> Card:
+    """Write what `drnn.from_pretrained` opens and what ``drnn eval``, ``analyze`` and ``export`` take for a run.
+
+    The weights are evaluated again for the card. Places of the machine that trained them do not go along.
+
+    Args:
+        run: a finished one.
+        folder: made where it is missing; what it holds of an earlier release is replaced.
+        data_root: where the data set is, if not where the run's recipe says.
+        license: of the weights.
+
+    Raises:
+        FileNotFoundError: no finished run, or no data set.
+        ValueError: ``folder`` is the run itself, or holds another run.
+    """
+    if folder.resolve() == run.resolve():
+        raise ValueError(f"{folder} received for the run and for its release; choose another folder")
+    model, recipe, dataset = load_run(run, data_root)
+    found = evaluate_source(model, dataset).summary()
+    card = Card.of(
+        model,
+        mean_macs=found["macs_mean"],
+        loops_histogram=found["loops_histogram"],
+        recipe=f"{recipe.name}, {recipe.epochs} epochs, seed {recipe.seed}",
+        commit=run_environment(run)["commit"],
+        dataset=f"{dataset.name}, {found['images']:,} test images",
+        error=[1 - found["acc1"]],
+        license=license,
+    )
+    preprocessing = Preprocessing(dataset.image_size, dataset.mean, dataset.std)
+    save_pretrained(model, folder, preprocessing, card, dataset.classes)
+    own = Recipe()
+    kept = {**recipe.to_dict(), **{key: getattr(own, key) for key in PLACES}}
+    write_text(folder / RECIPE, recipe_text(kept))
+    for name in (METRICS, AVERAGE):
+        if (run / name).is_file():
+            write_atomically(folder / name, lambda part, name=name: shutil.copyfile(run / name, part))
+    return card
