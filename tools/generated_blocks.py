@@ -72,7 +72,7 @@ def table1_starts() -> str:
 
 def export() -> str:
     path = "benchmarks/results/export.json"
-    result = read(path, "python benchmarks/export.py make, then measure")
+    result = read(path, "drnn bench export --json benchmarks/results/export.json")
     ours, static = result["networks"]
     lines = [
         f"| batch | loops | multiply-adds, {ours} / {static} | time | efficiency | gates closed / fixed part, time |"
@@ -86,7 +86,7 @@ def export() -> str:
 
 def export_sizes() -> str:
     path = "benchmarks/results/export_sizes.json"
-    result = read(path, "python benchmarks/export.py sizes")
+    result = read(path, "python benchmarks/export_sizes.py")
     kinds = ("safetensors", "branches, once", "branches, folded", "loop, once")
     lines = ["| MB | safetensors | ONNX, once | folded | loop |", "| --- | --- | --- | --- | --- |"]
     for row in result["files"]:

@@ -12,9 +12,12 @@ from drnn import create_model
 from drnn.bench import LoopScript, script_by_rate, script_by_total
 from drnn.bench.inference import read_entries, run_cases, straight_line
 from drnn.bench.measure import time_ends
+from drnn.bench.memory import peak_bytes
+from drnn.bench.picture import draw_times
 from drnn.bench.report import markdown
 from drnn.bench.scripted_gate import Scripted
 from drnn.bench.subjects import Case, build, macs_of, share_of_loops
+from drnn.cli.main import main
 from drnn.costs import count_costs
 
 PAIR = ("dr_resnet_digits", "resnet_digits")
@@ -89,6 +92,13 @@ def test_a_measurement_says_what_it_is_and_a_file_is_added_to(tmp_path):
         assert entry["efficiency"] > 0
         assert entry["ratio"] == pytest.approx(entry["latency_s"][0] / entry["latency_s"][1], rel=1)
         assert entry["images"] == 6
+        assert min(entry["peak_bytes"]) >= 2 * 32 * 64 * 4  # two images of the first maps
+    draw_times(entries, tmp_path / "times.svg")
+    assert "dr_resnet_digits" in (tmp_path / "times.svg").read_text()
+    with pytest.raises(ValueError, match=r"ends in \.png"):
+        draw_times(entries, tmp_path / "times.doc")
+    with pytest.raises(ValueError, match="no measurements of recursive networks"):
+        draw_times([], tmp_path / "none.png")
     assert "| optimised | 1 | 2 | 3 |" in markdown(entries)
     file.write_text(json.dumps([1]))
     with pytest.raises(ValueError, match="no result file of drnn bench"):
@@ -109,3 +119,53 @@ def test_cases_refuse_what_cannot_be_measured(field):
     (name,) = field
     with pytest.raises(ValueError, match=name.replace("_", " ")):
         Case(**{"first": PAIR[0], "second": PAIR[1], "form": "plain", "batch_size": 1, "rounds": 1, **field})
+
+
+def test_peak_bytes_are_those_alive_at_once():
+    x = torch.ones(1000)
+
+    def chain():
+        y = x
+        for _ in range(5):
+            y = y + 1  # the old one is freed once the new one is there
+
+    def fan():
+        kept = [x + i for i in range(5)]
+        assert len(kept) == 5
+
+    with torch.inference_mode():
+        assert [peak_bytes(work) for work in (chain, fan, lambda: x.add_(1), lambda: x.view(10, 100))] == [
+            8000, 20000, 0, 0,
+        ]  # fmt: skip
+
+
+def test_torchvisions_own_network_is_timed_beside_ours(tmp_path):
+    case = Case("torchvision/mobilenet_v2", "mobilenetv2", "plain", 1, 1)
+    (entry,) = run_cases([case], 1, tmp_path / "result.json")
+    assert 0.9 < entry["macs_mean"] / entry["static_macs"] < 1.1
+    assert entry["efficiency"] > 0
+    assert "No gates." in markdown([entry])
+    with pytest.raises(ValueError, match="runs plain only"):
+        Case("torchvision/mobilenet_v2", "mobilenetv2", "optimised", 1, 1)
+
+
+def test_exported_files_are_timed_in_pairs_and_kept(tmp_path, capsys):
+    arguments = ["bench", "export", "--first", "dr_resnet_digits", "--mean_loops", "3", "--batch_sizes", "[1,4]"]
+    arguments += ["--rounds", "5", "--threads", "1", "--folder", str(tmp_path / "files")]
+    assert main([*arguments, "--json", str(tmp_path / "export.json")]) == 0
+    result = json.loads((tmp_path / "export.json").read_text())
+    assert result["networks"] == list(PAIR)
+    for part in result["efficiency"]:
+        assert 0 < part["mean_loops"] < 6
+        assert 0 < part["macs_ratio"] < 1
+        assert part["efficiency"] > 0
+    assert [part["batch_size"] for part in result["closed"]] == [1, 4]
+    (folder,) = (tmp_path / "files").iterdir()
+    before = {file.name: file.stat().st_mtime_ns for file in folder.iterdir()}
+    assert main([*arguments, "--json", str(tmp_path / "again.json")]) == 0
+    assert {file.name: file.stat().st_mtime_ns for file in folder.iterdir()} == before
+    assert "gates closed / fixed part" in capsys.readouterr().out
+    assert main(["bench", "export", "--batch_sizes", "[17]"]) == 2
+    assert "each is 1 to 16" in capsys.readouterr().err
+    assert main(["bench", "nothing"]) == 2
+    assert "say what to time" in capsys.readouterr().err

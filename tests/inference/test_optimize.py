@@ -1,13 +1,14 @@
 """The deployment form equals the plain model in every answer, whatever the network, batch and memory format."""
 
 import copy
+import shutil
 import sys
-from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch._dynamo.utils import counters
 
 import drnn
 from drnn.core import LVBN2d
@@ -17,7 +18,6 @@ from drnn.inference.folded_conv import FoldedConv2d, can_fuse
 from drnn.inference.optimize import choose_form, faster_format
 from drnn.timing import PairedTimes
 
-sys.path.insert(0, str(Path(__file__).parent))
 from .networks import lively, pictures
 
 KINDS = [
@@ -159,3 +159,19 @@ def test_the_faster_form_is_chosen_and_gives_the_same_answers(skip_s, form, monk
     chosen = {block.evaluation_form for block in choose_form(model, x).modules() if hasattr(block, "num_loops")}
     assert chosen == {form}
     assert_equal(model(x), expected)
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler, g++ is not there")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+def test_a_compiled_network_answers_alike_at_any_batch_size_from_few_graphs():
+    torch._dynamo.reset()
+    model = lively(drnn.create_model("dr_resnet_digits"))
+    compiled = drnn.optimize(model, compile=True)
+    before = counters["stats"]["unique_graphs"]
+    with torch.inference_mode():
+        for images in (1, 2, 5, 9):
+            x = pictures(images, model.input_size)
+            assert_equal(compiled(x), model(x))
+    assert 0 < counters["stats"]["unique_graphs"] - before <= 8  # 2 blocks of 3 loops, 4 batch sizes
+    with pytest.raises(RuntimeError, match="optimised network is in training mode"):
+        compiled.train()(pictures(2, model.input_size))

@@ -7,8 +7,18 @@ from statistics import median
 import torch
 from torch import Tensor, nn
 
+from drnn.bench.memory import peak_bytes
 from drnn.bench.scripted_gate import Scripted
-from drnn.bench.subjects import Case, build, macs_of, script_for, share_of_loops
+from drnn.bench.subjects import (
+    Case,
+    build,
+    input_size_of,
+    is_foreign,
+    macs_of,
+    script_for,
+    share_of_loops,
+    static_macs_of,
+)
 from drnn.core import RecursiveBlock
 from drnn.costs import count_costs
 from drnn.models import Classifier, create_model
@@ -21,11 +31,18 @@ def measure(case: Case) -> dict:
 
     ``efficiency`` is the median over the pairs of (static s / ours) / (static MACs / ours executed in that very batch).
     ``limit`` is the same for a time on the straight line between the network without its recursive blocks and
-    with every loop of every image and no gate: what is left of the efficiency when leaving costs nothing.
+    with every loop of every image and no gate: what is left of the efficiency when leaving costs nothing. Where the
+    first network is a static one, of torchvision, it is timed all the same, without ends and limit.
+    ``peak_bytes``: see `drnn.bench.memory.peak_bytes`, of the first batch of the script.
     """
+    return measure_static(case) if is_foreign(case.first) else measure_recursive(case)
+
+
+def measure_recursive(case: Case) -> dict:
+    """A recursive network against a static one."""
     with torch.inference_mode(False):
         first, second = (build(name, case.form, case.seed, case.device) for name in (case.first, case.second))
-        costs, static = count_costs(create_model(case.first)), count_costs(create_model(case.second)).max_macs
+        costs, static = count_costs(create_model(case.first)), static_macs_of(case.second)
         script = script_for(case, first.target_rate or 1.0, costs.slots)
         scripted = Scripted(first, script, case.batch_size, case.device)
     x = torch.randn(case.batch_size, *first.input_size, generator=torch.Generator().manual_seed(case.seed))
@@ -34,6 +51,7 @@ def measure(case: Case) -> dict:
     executed = [int(macs.sum()) for macs in macs_of(script, costs).split(case.batch_size)]
     times, ends = time_rounds(scripted, second, x, case.rounds)
     mean, share = sum(executed) / len(script.loops), share_of_loops(script, costs)
+    static_run = partial(run_static, second, x, 0)
     efficiency = [
         (theirs / ours) / (static * case.batch_size / macs)
         for ours, theirs, macs in zip(times.first_s, times.second_s, executed, strict=True)
@@ -43,21 +61,53 @@ def measure(case: Case) -> dict:
         for theirs, closed, opened in zip(times.second_s, ends.first_s, ends.second_s, strict=True)
     ]
     return {
-        **asdict(case),
-        "images": len(script.loops),
+        **_common(case, times, len(script.loops)),
+        "peak_bytes": [peak_bytes(work) for work in (partial(run_script, scripted, x, 0, 0), static_run)],
         "mean_loops": float(script.totals.double().mean()),
         "std_loops": float(script.totals.double().std(correction=0)),
         "max_loops": sum(costs.slots),
         "macs_mean": mean,
         "static_macs": static,
         "fixed_macs": costs.fixed_macs,
+        "efficiency": median(efficiency),
+        "ends_s": list(ends.medians_s),
+        "limit": median(limit),
+    }
+
+
+@torch.inference_mode()
+def measure_static(case: Case) -> dict:
+    """A static network of torchvision against one of ours, plain against plain."""
+    with torch.inference_mode(False):
+        first, second = (build(name, case.form, case.seed, case.device) for name in (case.first, case.second))
+        theirs, ours = static_macs_of(case.first), static_macs_of(case.second)
+    x = torch.randn(case.batch_size, *input_size_of(case.second), generator=torch.Generator().manual_seed(case.seed))
+    x = x.to(case.device)
+    times = time_pairs(partial(run_static, first, x), partial(run_static, second, x), case.rounds)
+    pairs = zip(times.first_s, times.second_s, strict=True)
+    return {
+        **_common(case, times, case.batch_size * case.rounds),
+        "peak_bytes": [peak_bytes(partial(run_static, model, x, 0)) for model in (first, second)],
+        "mean_loops": 0.0,
+        "std_loops": 0.0,
+        "max_loops": 0,
+        "macs_mean": theirs,
+        "static_macs": ours,
+        "fixed_macs": theirs,
+        "efficiency": median((b / a) / (ours / theirs) for a, b in pairs),
+        "ends_s": None,
+        "limit": None,
+    }
+
+
+def _common(case: Case, times: PairedTimes, images: int) -> dict:
+    return {
+        **asdict(case),
+        "images": images,
         "latency_s": list(times.medians_s),
         "latency_p95_s": list(times.p95_s),
         "images_per_s": [case.batch_size / seconds for seconds in times.medians_s],
         "ratio": times.ratio,
-        "efficiency": median(efficiency),
-        "ends_s": list(ends.medians_s),
-        "limit": median(limit),
     }
 
 

@@ -2,8 +2,9 @@
 
 from drnn.bench.inference import straight_line
 
-HEADER = ("form", "threads", "batch", "pairs", "ms per batch: ours", "static", "time ratio", "MACs ratio",
-          "efficiency", "limit", "p95 / median")  # fmt: skip
+HEADER = ("form", "threads", "batch", "pairs", "ms per batch: first", "second", "time ratio", "MACs ratio",
+          "efficiency", "limit", "p95 / median",
+          "peak MB")  # fmt: skip
 
 
 def markdown(entries: list[dict]) -> str:
@@ -20,10 +21,9 @@ def _own_loops(entries: list[dict]) -> list[str]:
     if not rows:
         return []
     seen = next(entry for entry in entries if entry["rate"] is None)
-    loops = (
-        f"{seen['mean_loops']:.2f} of {seen['max_loops']} loops an image, standard deviation {seen['std_loops']:.2f}"
-    )
-    return [f"First row: {loops}.", "", _line(HEADER), _line(["---"] * len(HEADER)), *map(_line, sorted(rows)), ""]
+    mean, most, spread = (seen[name] for name in ("mean_loops", "max_loops", "std_loops"))
+    loops = f"{mean:.2f} of {most} loops an image, standard deviation {spread:.2f}" if most else "No gates"
+    return [f"{loops}.", "", _line(HEADER), _line(["---"] * len(HEADER)), *map(_line, sorted(rows)), ""]
 
 
 def _row(entry: dict) -> tuple[str, ...]:
@@ -31,8 +31,9 @@ def _row(entry: dict) -> tuple[str, ...]:
     return (
         entry["form"], str(entry["threads"]), str(entry["batch_size"]), str(entry["rounds"]),
         f"{ours * 1e3:.1f}", f"{static * 1e3:.1f}", f"{entry['ratio']:.3f}",
-        f"{entry['macs_mean'] / entry['static_macs']:.3f}", f"{entry['efficiency']:.3f}", f"{entry['limit']:.3f}",
-        f"{entry['latency_p95_s'][0] / ours:.2f}",
+        f"{entry['macs_mean'] / entry['static_macs']:.3f}", f"{entry['efficiency']:.3f}",
+        "-" if entry["limit"] is None else f"{entry['limit']:.3f}", f"{entry['latency_p95_s'][0] / ours:.2f}",
+        " / ".join(f"{size / 1e6:.1f}" for size in entry.get("peak_bytes", ())) or "-",
     )  # fmt: skip
 
 

@@ -1,15 +1,20 @@
 """What is timed: a case, its networks with random weights, and its images' loops."""
 
 from dataclasses import dataclass
+from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+from torchvision.models import get_model
 
 from drnn.bench.scripts import LoopScript, script_by_rate, script_by_total
-from drnn.costs import Costs
+from drnn.costs import Costs, count_costs
 from drnn.inference import optimize
 from drnn.models import Classifier, create_model, set_dense
 
+FORMS, FOREIGN = ("plain", "optimised", "compiled"), "torchvision/"
 FIGURE_8 = {"dr_resnet53": (11.74, 1.50)}  # mean and standard deviation of an image's loops
 
 
@@ -18,9 +23,9 @@ class Case:
     """What is measured.
 
     Attributes:
-        first: a recursive network by name.
+        first: a recursive network by name; or torchvision's own static one, "torchvision/resnet101".
         second: the static network by name.
-        form: "plain" or "optimised", for both.
+        form: "plain", "optimised" or "compiled", for both; torchvision's networks run plain.
         batch_size: N.
         rounds: pairs.
         rate: conditional rate of all gates; None for Figure 8's spread where it is known, else the target rate.
@@ -38,19 +43,44 @@ class Case:
     device: str = "cpu"
 
     def __post_init__(self):
-        if self.form not in ("plain", "optimised"):
-            raise ValueError(f"form {self.form!r} received; choose 'plain' or 'optimised'")
+        if self.form not in FORMS:
+            raise ValueError(f"form {self.form!r} received; choose from {', '.join(FORMS)}")
+        if is_foreign(self.first) and (self.form != "plain" or self.rate is not None):
+            raise ValueError(f"{self.first} received with form {self.form!r}; it has no gates, and runs plain only")
         if self.batch_size < 1 or self.rounds < 1:
             raise ValueError(f"batch size {self.batch_size} and rounds {self.rounds} received; each is 1 or more")
 
 
-def build(name: str, form: str, seed: int, device: str = "cpu") -> Classifier:
+def is_foreign(name: str) -> bool:
+    """Whether a name is one of torchvision's."""
+    return name.startswith(FOREIGN)
+
+
+def build(name: str, form: str, seed: int, device: str = "cpu") -> Any:
     """A network by name with random weights and norms that fit them, in evaluation mode and in the form asked for."""
     torch.manual_seed(seed)
+    if is_foreign(name):
+        return get_model(name.removeprefix(FOREIGN), weights=None).to(device).eval()
     model = create_model(name)
     settle(model)
     model.to(device)
-    return optimize(model) if form == "optimised" else model.eval()
+    return model.eval() if form == "plain" else optimize(model, compile=form == "compiled")
+
+
+def input_size_of(name: str) -> tuple[int, int, int]:
+    """``(C, H, W)`` of the images a network is timed on."""
+    return (3, 224, 224) if is_foreign(name) else create_model(name).input_size
+
+
+@cache
+def static_macs_of(name: str) -> int:
+    """Multiply-adds of one image with all loops; of torchvision's networks those that torch itself counts."""
+    if not is_foreign(name):
+        return count_costs(create_model(name)).max_macs
+    model = get_model(name.removeprefix(FOREIGN), weights=None).to("meta").eval()
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        model(torch.empty(1, *input_size_of(name), device="meta"))
+    return counter.get_total_flops() // 2
 
 
 @torch.no_grad()

@@ -1,18 +1,31 @@
-"""``drnn bench inference``."""
+"""``drnn bench inference`` and ``drnn bench export``."""
 
 import os
 from pathlib import Path
-from typing import Literal
 
 from jsonargparse import ArgumentParser
 
 from drnn.bench.inference import cases_for, read_entries, run_cases
 from drnn.bench.report import markdown
+from drnn.bench.subjects import is_foreign
 from drnn.inference.counterparts import COUNTERPARTS
+from drnn.storage import write_json
 
 
-def parser() -> ArgumentParser:
-    """The options."""
+def run(argv: list[str]) -> None:
+    """Measure what is missing, and print it."""
+    what, *rest = argv or [""]
+    if what not in MEASURED:
+        if what in ("-h", "--help"):
+            inference_parser().print_help()
+            export_parser().print_help()
+            raise SystemExit(0)
+        raise ValueError(f"{what!r} received; say what to time: drnn bench inference, or drnn bench export")
+    MEASURED[what](rest)
+
+
+def inference_parser() -> ArgumentParser:
+    """Options of ``drnn bench inference``."""
     made = ArgumentParser(
         prog="drnn bench inference",
         description="Time a recursive network against a static one in pairs, with random weights and gates that do "
@@ -20,8 +33,7 @@ def parser() -> ArgumentParser:
         "(static time / ours) / (static multiply-adds / ours executed); limit: the same if leaving cost nothing. "
         "Measurements that the file already holds are not repeated.",
     )
-    made.add_argument("what", type=Literal["inference"], help="what to time")
-    made.add_argument("--first", type=str, default="dr_resnet53", help="a recursive network")
+    made.add_argument("--first", type=str, default="dr_resnet53", help="a recursive network, or torchvision/NAME")
     made.add_argument("--second", type=str, default=None, help="a static network; its counterpart by default")
     made.add_argument("--batch_sizes", type=list[int], default=[1, 8, 32], help="images at a time")
     made.add_argument("--threads", type=list[int], default=[1, os.cpu_count() or 1], help="CPU threads")
@@ -32,21 +44,68 @@ def parser() -> ArgumentParser:
     made.add_argument("--device", type=str, default="cpu", help="cpu, cuda, ...")
     made.add_argument("--seed", type=int, default=0, help="of weights, images and loops")
     made.add_argument("--json", type=str, default="runs/inference.json", help="the result file, added to")
+    made.add_argument("--picture", type=str, default=None, help="also draw time against multiply-adds, .png or .svg")
     return made
 
 
-def run(argv: list[str]) -> None:
+def inference(argv: list[str]) -> None:
     """Measure what is missing, and print the file as a table."""
-    options = parser().parse_args(argv)
-    second = options.second or COUNTERPARTS.get(options.first)
-    if second is None:
-        raise ValueError(f"{options.first} has no static counterpart here; name one with --second")
-    pair, file, left = (options.first, second), Path(options.json), options.limit
+    options = inference_parser().parse_args(argv)
+    forms = ["plain"] if is_foreign(options.first) else options.forms
+    pair, file, left = (options.first, _second(options.first, options.second)), Path(options.json), options.limit
     for threads in dict.fromkeys(options.threads):
-        cases = cases_for(
-            pair, options.batch_sizes, options.forms, options.rounds, options.line, options.seed, options.device
-        )
+        cases = cases_for(pair, options.batch_sizes, forms, options.rounds, options.line, options.seed, options.device)
         for entry in run_cases(cases, threads, file, left):
             left = None if left is None else left - 1
             print(f"{entry['form']}, batch {entry['batch_size']}, {threads} threads: {entry['efficiency']:.3f}")
     print(markdown(read_entries(file)), end="")
+    if options.picture:
+        from drnn.bench.picture import draw_times
+
+        draw_times(read_entries(file), Path(options.picture))
+
+
+def export_parser() -> ArgumentParser:
+    """Options of ``drnn bench export``."""
+    made = ArgumentParser(
+        prog="drnn bench export",
+        description="Export a recursive network, its fixed part and a static network to ONNX, and time them in "
+        "onnxruntime in pairs, with random weights and thresholds that give the loops asked for. efficiency as for "
+        "drnn bench inference; closed: all gates closed against the fixed part alone, what asking costs.",
+    )
+    made.add_argument("--first", type=str, default="dr_resnet53", help="a recursive network")
+    made.add_argument("--second", type=str, default=None, help="a static network; its counterpart by default")
+    made.add_argument("--mean_loops", type=float, default=11.74, help="loops that an image takes, about")
+    made.add_argument("--batch_sizes", type=list[int], default=[1, 8], help="images at a time")
+    made.add_argument("--rounds", type=int, default=40, help="pairs at batch 1; fewer at larger ones")
+    made.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="of onnxruntime")
+    made.add_argument("--folder", type=str, default="runs/bench-export", help="where exported files are kept")
+    made.add_argument("--json", type=str, default="runs/export.json", help="the result file, replaced")
+    return made
+
+
+def export(argv: list[str]) -> None:
+    """Export and time in onnxruntime."""
+    from drnn.bench.exported import ExportCase, measure_case
+
+    options = export_parser().parse_args(argv)
+    second = _second(options.first, options.second)
+    sizes = tuple(options.batch_sizes)
+    case = ExportCase(options.first, second, options.mean_loops, sizes, options.rounds, options.threads)
+    result = measure_case(case, Path(options.folder))
+    write_json(Path(options.json), result)
+    for part, closed in zip(result["efficiency"], result["closed"], strict=True):
+        print(
+            f"batch {part['batch_size']}: efficiency {part['efficiency']:.3f} at {part['mean_loops']:.2f} loops; "
+            f"gates closed / fixed part {closed['time_ratio']:.3f}"
+        )
+
+
+def _second(first: str, second: str | None) -> str:
+    found = second or COUNTERPARTS.get(first)
+    if found is None:
+        raise ValueError(f"{first} has no static counterpart here; name one with --second")
+    return found
+
+
+MEASURED = {"inference": inference, "export": export}

@@ -1,12 +1,13 @@
 """The blocks of `drnn.models` with their norms folded into their convolutions. For evaluation only."""
 
 from collections.abc import Callable
+from functools import cache
 
 import torch
 from torch import Tensor, nn
 
 from drnn.core import LoopGroups
-from drnn.inference.folded_conv import FoldedConv2d, norms_of, scale_and_shift
+from drnn.inference.folded_conv import FoldedConv2d, finish, norms_of, scale_and_shift
 from drnn.models.blocks import InvertedResidual, PreActivationBlock, ResidualBlock
 
 Fold = Callable[[nn.Conv2d, nn.Module], FoldedConv2d]
@@ -22,14 +23,35 @@ def refuse_training(module: nn.Module) -> None:
         raise RuntimeError("an optimised network is in training mode; call .eval() on it, and train the original")
 
 
+def run_chain(
+    x: Tensor, shortcut: Tensor | None, layers: list[tuple[Tensor, Tensor, dict]], inner: str, outer: str | None
+) -> Tensor:
+    """Convolutions in a row, with activations between them and behind the sum: what `compiled_chain` compiles."""
+    for number, (weight, bias, places) in enumerate(layers):
+        residual, activation = (shortcut, outer) if number == len(layers) - 1 else (None, inner)
+        x = finish(nn.functional.conv2d(x, weight, bias, **places), residual, activation)
+    return x
+
+
+@cache
+def compiled_chain() -> Callable[..., Tensor]:
+    """`run_chain` compiled: weights come in as tensors, so one graph serves all loops, and any batch size.
+
+    torch makes a graph for each pattern of equal and unequal sizes, and gives up after eight; a deep network has more.
+    """
+    torch._dynamo.config.recompile_limit = max(64, torch._dynamo.config.recompile_limit)
+    return torch.compile(run_chain, dynamic=True)
+
+
 class FoldedResidual(nn.Module):
     """A `ResidualBlock` or `InvertedResidual`: a chain of convolutions and, where it has one, the sum.
 
     Called as its original is, ``block(x, loop, groups)``, ``branch`` and ``shortcut`` included.
     """
 
-    def __init__(self, block: ResidualBlock | InvertedResidual, make: Fold):
+    def __init__(self, block: ResidualBlock | InvertedResidual, make: Fold, compiled: bool = False):
         super().__init__()
+        self.compiled = compiled
         numbers = [i for i in (1, 2, 3) if hasattr(block, f"conv{i}")]
         self.convs = nn.ModuleList(make(getattr(block, f"conv{i}"), getattr(block, f"bn{i}")) for i in numbers)
         inverted = isinstance(block, InvertedResidual)
@@ -55,6 +77,10 @@ class FoldedResidual(nn.Module):
     def forward(self, x: Tensor, loop: int = 0, groups: LoopGroups | None = None) -> Tensor:
         """``(N, C_in, H, W) -> (N, C_out, H / stride, W / stride)``."""
         shortcut = self.shortcut(x) if self.sums else None
+        if self.compiled and len(x):
+            refuse_training(self)
+            layers = [layer.as_arguments(loop) for layer in self.convs]  # type: ignore[operator]
+            return compiled_chain()(x, shortcut, layers, self.inner, self.outer)
         return self.convs[-1](self._before_last(x, loop), loop, self.outer, shortcut)
 
 

@@ -51,6 +51,15 @@ def fold(conv: nn.Conv2d, norm: nn.BatchNorm2d | None) -> tuple[Tensor, Tensor]:
     return (weight.double() * scale[:, None, None, None]).to(weight.dtype), (bias * scale + shift).to(weight.dtype)
 
 
+def finish(y: Tensor, residual: Tensor | None, activation: str | None) -> Tensor:
+    """Sum and activation behind a convolution, in place."""
+    if residual is not None:
+        y = y.add_(residual)
+    if activation == "relu":
+        return y.relu_()
+    return y.clamp_(0.0, 6.0) if activation == "relu6" else y
+
+
 class FoldedConv2d(nn.Module):
     """``activation(norm(conv(x)) + residual)`` in evaluation, with the norm of each loop folded in.
 
@@ -79,16 +88,17 @@ class FoldedConv2d(nn.Module):
         self, x: Tensor, loop: int = 0, activation: str | None = None, residual: Tensor | None = None
     ) -> Tensor:
         """Run as loop number ``loop`` on x ``(N, C_in, H, W)``; ``residual`` has the shape of the output."""
-        loop = loop if self.num_sets > 1 else 0
         if self._can_fuse(x):
-            return self._fused(x, loop, activation, residual)
-        weight, bias = self.get_buffer(f"weight{loop}"), self.get_buffer(f"bias{loop}")
-        y = torch.nn.functional.conv2d(x, weight, bias, self.stride, self.padding, self.dilation, self.groups)
-        if residual is not None:
-            y = y.add_(residual)
-        if activation == "relu":
-            return y.relu_()
-        return y.clamp_(0.0, 6.0) if activation == "relu6" else y
+            return self._fused(x, loop if self.num_sets > 1 else 0, activation, residual)
+        weight, bias, places = self.as_arguments(loop)
+        y = torch.nn.functional.conv2d(x, weight, bias, **places)
+        return finish(y, residual, activation)
+
+    def as_arguments(self, loop: int) -> tuple[Tensor, Tensor, dict]:
+        """Weight and bias of a loop, and the other arguments of ``conv2d``."""
+        loop = loop if self.num_sets > 1 else 0
+        places = {"stride": self.stride, "padding": self.padding, "dilation": self.dilation, "groups": self.groups}
+        return self.get_buffer(f"weight{loop}"), self.get_buffer(f"bias{loop}"), places
 
     def _can_fuse(self, x: Tensor) -> bool:
         return (

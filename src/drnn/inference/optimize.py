@@ -21,6 +21,7 @@ def optimize(
     example: Tensor | None = None,
     channels_last: bool | None = None,
     fuse: bool = True,
+    compile: bool = False,
 ) -> AnyClassifier:
     """A copy of a network for inference; the original and its weights stay as they are.
 
@@ -33,6 +34,9 @@ def optimize(
         example: a batch ``(N, C, H, W)``; the faster memory format is then found by timing it.
         channels_last: the memory format, where it is known; without it and without ``example``, channels_last.
         fuse: whether to use oneDNN's fused kernels on a CPU, where torch has them.
+        compile: run every residual block through torch.compile instead, one graph for any batch size and all loops of a
+            block; the first call of each takes seconds. Pre-activation blocks stay as they are. On a CPU it needs a C++
+            compiler, and oneDNN's fused kernels are usually faster.
 
     Returns:
         A network of the same kind in evaluation mode. It cannot be trained, and its ``state_dict`` is its own.
@@ -45,13 +49,13 @@ def optimize(
         True
     """
     if channels_last is None and example is not None:
-        return faster_format(model, example, fuse)
+        return faster_format(model, example, fuse, compile=compile)
     twin = deepcopy(model).eval()
     make = partial(FoldedConv2d, fuse=fuse and can_fuse())
     for parent in list(twin.modules()):
         for name, child in list(parent.named_children()):
             if isinstance(child, ResidualBlock | InvertedResidual):
-                setattr(parent, name, FoldedResidual(child, make))
+                setattr(parent, name, FoldedResidual(child, make, compile))
             elif isinstance(child, PreActivationBlock):
                 setattr(parent, name, FoldedPreActivation(child, make))
     for conv, norm in (("conv1", "bn1"), ("conv2", "bn2")):  # of stem and head
@@ -70,10 +74,12 @@ def _to_channels_last(module: nn.Module, arguments: tuple) -> tuple:
 
 
 @torch.inference_mode()
-def faster_format(model: AnyClassifier, example: Tensor, fuse: bool = True, rounds: int = 7) -> AnyClassifier:
+def faster_format(
+    model: AnyClassifier, example: Tensor, fuse: bool = True, rounds: int = 7, compile: bool = False
+) -> AnyClassifier:
     """Both memory formats timed in pairs on ``example``; the faster one is kept."""
     with torch.inference_mode(False):
-        rows, columns = (optimize(model, None, layout, fuse) for layout in (True, False))
+        rows, columns = (optimize(model, None, layout, fuse, compile) for layout in (True, False))
     times = time_pairs(lambda _: rows(example), lambda _: columns(example), rounds)
     return rows if times.ratio <= 1 else columns
 

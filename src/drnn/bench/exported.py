@@ -1,6 +1,7 @@
 """What skipping saves in onnxruntime: an exported network against its exported static counterpart, in pairs."""
 
 from copy import deepcopy
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
@@ -11,11 +12,79 @@ from torch import Tensor, nn
 from drnn.core import Gate, RecursiveBlock
 from drnn.export.network import looping_blocks
 from drnn.export.runner import OnnxNetwork
-from drnn.export.verify import loops_per_block, set_thresholds
+from drnn.export.verify import loops_per_block, set_thresholds, varied_images
 from drnn.models import Classifier, create_model
+from drnn.provenance import environment
 from drnn.timing import time_pairs
 
-SEED = 0
+SEED, IMAGES = 0, 16
+FILES = ("ours", "static", "fixed")
+
+
+@dataclass(frozen=True)
+class ExportCase:
+    """What is exported and timed.
+
+    Attributes:
+        first: a recursive network by name.
+        second: the static network by name.
+        mean_loops: that the images take, about.
+        batch_sizes: images at a time.
+        rounds: pairs at batch 1; fewer at larger ones.
+        threads: of onnxruntime.
+    """
+
+    first: str
+    second: str
+    mean_loops: float
+    batch_sizes: tuple[int, ...]
+    rounds: int
+    threads: int
+
+    def __post_init__(self):
+        if not self.batch_sizes or not 1 <= min(self.batch_sizes) <= max(self.batch_sizes) <= IMAGES:
+            raise ValueError(f"batch sizes {self.batch_sizes} received; each is 1 to {IMAGES}")
+        if self.rounds < 1 or self.threads < 1:
+            raise ValueError(f"rounds {self.rounds} and threads {self.threads} received; each is 1 or more")
+
+
+def measure_case(case: ExportCase, folder: Path) -> dict:
+    """Export what ``folder`` does not hold yet, and time it; plain numbers, as a result file keeps them.
+
+    Returns:
+        ``efficiency`` and ``closed``, an entry a batch size each; see `measure_efficiency` and `measure_closed`.
+    """
+    folder = folder / f"{case.first}-{case.second}-{case.mean_loops:g}"
+    images = varied_images(IMAGES, create_model(case.first).input_size)
+    if not all((folder / f"{name}.onnx").is_file() for name in FILES):
+        _export(case, folder, images)
+    import onnx
+    import onnxruntime
+
+    held = {part.name: part for part in onnx.load(folder / "ours.onnx").graph.initializer}
+    thresholds = onnx.numpy_helper.to_array(held["thresholds"])
+    files = {name: folder / f"{name}.onnx" for name in FILES}
+    return {
+        "environment": environment(),
+        "seed": SEED,
+        "onnxruntime": onnxruntime.__version__,
+        "networks": [case.first, case.second],
+        "session_threads": case.threads,
+        "thresholds": np.round(thresholds, 6).tolist(),
+        **measure_all(files, images.numpy(), thresholds, list(case.batch_sizes), case.rounds, case.threads),
+    }
+
+
+def _export(case: ExportCase, folder: Path, images: Tensor) -> None:
+    """The static file last: where all three are there, all are whole."""
+    from drnn.export import export_onnx
+
+    model = divided_network(case.first)
+    set_thresholds(model, thresholds_for(model, images, case.mean_loops))
+    export_onnx(model, folder / "ours.onnx")
+    export_onnx(fixed_part(model), folder / "fixed.onnx")
+    torch.manual_seed(SEED)
+    export_onnx(create_model(case.second), folder / "static.onnx")
 
 
 def divided_network(name: str) -> Classifier:

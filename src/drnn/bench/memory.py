@@ -1,0 +1,58 @@
+"""How many bytes of tensors a run holds at once, counted rather than measured."""
+
+import weakref
+from collections.abc import Callable
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+
+class _Storages(TorchDispatchMode):
+    """Adds up the storages that operations return, as long as anything holds them."""
+
+    def __init__(self):
+        super().__init__()
+        self.now, self.most = 0, 0
+        self.alive: dict[int, int] = {}
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        given = {part.untyped_storage()._cdata for part in tree_leaves((args, kwargs)) if _counts(part)}
+        for part in tree_leaves(result):
+            if _counts(part):
+                self.note(part.untyped_storage(), given)
+        return result
+
+    def note(self, storage: torch.UntypedStorage, given: set[int]) -> None:
+        """Count a storage once, unless it came in from outside."""
+        key = storage._cdata
+        if key in self.alive or key in given:
+            return
+        self.alive[key] = storage.nbytes()
+        self.now += storage.nbytes()
+        self.most = max(self.most, self.now)
+        weakref.finalize(storage, self.forget, key)
+
+    def forget(self, key: int) -> None:
+        """Its last holder is gone."""
+        self.now -= self.alive.pop(key, 0)
+
+
+def _counts(part: object) -> bool:
+    return isinstance(part, torch.Tensor) and part.layout == torch.strided
+
+
+def peak_bytes(work: Callable[[], object]) -> int:
+    """Most bytes of new tensors at any moment of ``work``; weights and what was there before do not count.
+
+    On a CPU the workspace inside a kernel is not seen either; on a GPU it is torch's allocator that is asked.
+    """
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        before = torch.cuda.memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
+        work()
+        return torch.cuda.max_memory_allocated() - before
+    with _Storages() as storages:
+        work()
+    return storages.most

@@ -1,0 +1,53 @@
+"""Result files of ``drnn bench inference`` as a picture; needs matplotlib, the extra ``plot``."""
+
+from pathlib import Path
+
+from drnn.storage import write_atomically
+
+
+def draw_times(entries: list[dict], file: Path) -> None:
+    """Milliseconds an image against executed multiply-adds, a panel a form, threads and batch size.
+
+    Swept rates make a line, with the static network and the fixed part as points.
+
+    Raises:
+        ValueError: matplotlib is not installed, nothing to draw, or an ending that matplotlib does not know.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ValueError("a picture needs matplotlib: pip install 'drnn[plot]'; JSON does without") from error
+    drawn = [entry for entry in entries if entry["ends_s"]]
+    panels = list(dict.fromkeys(_panel(entry) for entry in drawn))
+    if not panels:
+        raise ValueError("no measurements of recursive networks received; run drnn bench inference first")
+    columns = min(4, len(panels))
+    rows = -(-len(panels) // columns)
+    figure = Figure(figsize=(4 * columns, 3.4 * rows), layout="constrained")
+    for axes, panel in zip(figure.subplots(rows, columns, squeeze=False).flat, panels, strict=False):
+        own = sorted((entry for entry in drawn if _panel(entry) == panel), key=lambda entry: entry["macs_mean"])
+        first, second, form, threads, size = panel
+        axes.plot(*_points(own, "macs_mean", "latency_s", size), "o-", label=first)
+        axes.plot(*_points(own[:1], "fixed_macs", "ends_s", size), "s", label="its fixed part")
+        axes.plot(own[0]["static_macs"] / 1e9, _middle(own, size), "^", label=second)
+        axes.set(title=f"{form}, batch {size}, {threads} threads", xlim=(0, None), ylim=(0, None))
+        axes.set(xlabel="G multiply-adds an image, mean", ylabel="ms an image")
+        axes.grid(alpha=0.3)
+    figure.axes[0].legend()
+    kind = file.suffix[1:].lower()
+    if kind not in figure.canvas.get_supported_filetypes():
+        raise ValueError(f"{file.name} received; a picture ends in .png, .svg or .pdf")
+    write_atomically(file, lambda part: figure.savefig(part, format=kind, dpi=120))
+
+
+def _panel(entry: dict) -> tuple:
+    return tuple(entry[name] for name in ("first", "second", "form", "threads", "batch_size"))
+
+
+def _points(entries: list[dict], macs: str, seconds: str, size: int) -> tuple[list[float], list[float]]:
+    return [entry[macs] / 1e9 for entry in entries], [entry[seconds][0] * 1e3 / size for entry in entries]
+
+
+def _middle(entries: list[dict], size: int) -> float:
+    ordered = sorted(entry["latency_s"][1] for entry in entries)
+    return ordered[len(ordered) // 2] * 1e3 / size
