@@ -1,0 +1,156 @@
+"""Where a recursive network's milliseconds go at inference, part by part, and those of its static counterpart.
+
+python benchmarks/inference_profile.py                              dr_resnet53 and resnet101, batch 1, one thread
+python benchmarks/inference_profile.py --first dr_resnet74_cifar --batch_size 256
+
+Every part is timed by hooks, in one run after the other of both networks: medians over the rounds. A multiply-add
+is not equally dear everywhere, so each part's milliseconds a G multiply-adds tell what efficiency can come to.
+"""
+
+import argparse
+from collections import defaultdict
+from functools import partial
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from drnn.bench.measure import run_script
+from drnn.bench.scripted_gate import Scripted
+from drnn.bench.subjects import Case, build, script_for
+from drnn.core import RecursiveBlock
+from drnn.costs import count_costs
+from drnn.inference.counterparts import COUNTERPARTS
+from drnn.models import create_model
+from drnn.provenance import environment
+from drnn.storage import write_json
+
+
+def parts_of(model: nn.Module) -> dict[str, nn.Module]:
+    """Stem and head, every ordinary block, and of every recursive block its body and its gate."""
+    parts: dict[str, nn.Module] = {}
+    for name, child in model.named_children():
+        if not name.startswith("layer"):
+            parts[name] = child
+            continue
+        for number, block in child.named_children():
+            if isinstance(block, RecursiveBlock):
+                parts |= {f"{name}.{number}.body": block.body, f"{name}.{number}.gate": block.gate}
+            else:
+                parts[f"{name}.{number}"] = block
+    return parts
+
+
+class Clock:
+    """Seconds of every part of a network, call after call."""
+
+    def __init__(self, model: nn.Module):
+        self.seconds: dict[str, float] = defaultdict(float)
+        self.calls: dict[str, int] = defaultdict(int)
+        self.begun: dict[str, float] = {}
+        for name, module in parts_of(model).items():
+            module.register_forward_pre_hook(partial(self.begin, name))
+            module.register_forward_hook(partial(self.end, name))
+
+    def begin(self, name: str, *_) -> None:
+        """A part is entered."""
+        self.begun[name] = perf_counter()
+
+    def end(self, name: str, *_) -> None:
+        """A part is left."""
+        self.seconds[name] += perf_counter() - self.begun[name]
+        self.calls[name] += 1
+
+    def read(self) -> tuple[dict[str, float], dict[str, int]]:
+        """Seconds and calls of each part since the last reading."""
+        found = dict(self.seconds), dict(self.calls)
+        self.seconds.clear()
+        self.calls.clear()
+        return found
+
+
+def macs_of_parts(name: str) -> dict[str, float]:
+    """Multiply-adds of one call of each part for one image."""
+    model = create_model(name).eval()
+    for block in model.modules():
+        if isinstance(block, RecursiveBlock):
+            block.forward = partial(one_loop, block)
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        model(torch.zeros(1, *model.input_size))
+    counted = counter.get_flop_counts()
+    prefix = type(model).__name__
+    return {part: sum(counted.get(f"{prefix}.{part}", {}).values()) / 2 for part in parts_of(model)}
+
+
+def one_loop(block: RecursiveBlock, x: torch.Tensor) -> torch.Tensor:
+    block.gate(x)
+    return block.body(x, 0, None)
+
+
+@torch.inference_mode()
+def profile(case: Case) -> dict:
+    with torch.inference_mode(False):
+        ours, static = (build(name, case.form, case.seed) for name in (case.first, case.second))
+        script = script_for(case, ours.target_rate or 1.0, count_costs(create_model(case.first)).slots)
+        scripted = Scripted(ours, script, case.batch_size)
+    x = torch.randn(case.batch_size, *ours.input_size, generator=torch.Generator().manual_seed(case.seed))
+    clocks = [Clock(ours), Clock(static)]
+    kept: list[list[tuple[float, dict, dict]]] = [[], []]
+    for turn in range(-3, case.rounds):
+        for side, work in enumerate((partial(run_script, scripted, x, max(turn, 0), 0), partial(static, x))):
+            started = perf_counter()
+            work()
+            whole = perf_counter() - started
+            found = clocks[side].read()
+            if turn >= 0:
+                kept[side].append((whole, *found))
+    pair = (case.first, case.second)
+    return {
+        "environment": environment(),
+        "seed": case.seed,
+        "networks": list(pair),
+        "form": case.form,
+        "batch_size": case.batch_size,
+        "rounds": case.rounds,
+        "sides": [table(name, rounds, case.batch_size) for name, rounds in zip(pair, kept, strict=True)],
+    }
+
+
+def table(name: str, rounds: list[tuple[float, dict, dict]], batch_size: int) -> dict:
+    """Per image: mean calls, milliseconds and G multiply-adds by part; "between" is what no part accounts for."""
+    macs, rows = macs_of_parts(name), []
+    for part in macs:
+        ms = median(seconds.get(part, 0.0) for _, seconds, _ in rounds) * 1e3 / batch_size
+        calls = sum(calls.get(part, 0) for *_, calls in rounds) / len(rounds)
+        rows.append({"part": part, "calls": calls, "ms": ms, "g_macs_a_call": macs[part] / 1e9})
+    whole = median(seconds for seconds, *_ in rounds) * 1e3 / batch_size
+    return {"name": name, "ms": whole, "between_ms": whole - sum(row["ms"] for row in rows), "parts": rows}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--first", default="dr_resnet53", help="a recursive network")
+    parser.add_argument("--form", default="plain", choices=["plain", "optimised"])
+    parser.add_argument("--batch_size", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--json", type=Path, default=Path(__file__).parent / "results" / "inference_profile.json")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    case = Case(options.first, COUNTERPARTS[options.first], options.form, options.batch_size, options.rounds)
+    result = profile(case)
+    write_json(options.json, result)
+    for side in result["sides"]:
+        print(f"{side['name']}: {side['ms']:.1f} ms an image, {side['between_ms']:.2f} between the parts")
+        for row in side["parts"]:
+            rate = (
+                row["ms"] / (row["calls"] * row["g_macs_a_call"]) if row["calls"] * row["g_macs_a_call"] > 0.001 else 0
+            )
+            print(f"  {row['part']:16} {row['calls']:5.2f} calls {row['ms']:7.2f} ms, {rate:5.1f} ms a G")
+
+
+if __name__ == "__main__":
+    main()
