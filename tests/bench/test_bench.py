@@ -106,9 +106,12 @@ def test_a_measurement_says_what_it_is_and_a_file_is_added_to(tmp_path):
 
 
 def test_the_straight_line_in_closed_form():
-    entries = [{"macs_mean": m, "latency_s": [1 + 2 * m], "ends_s": [1.0]} for m in (0.0, 1.0, 2.0, 5.0)]
+    entries = [  # the machine slows down from one to the next; the static network takes pace seconds
+        {"macs_mean": m, "ratio": 1 + 2 * m, "latency_s": [pace * (1 + 2 * m)], "ends_s": [pace]}
+        for m, pace in ((0.0, 1.0), (1.0, 1.5), (2.0, 1.2), (5.0, 3.0))
+    ]
     assert straight_line(entries) == pytest.approx({"r2": 1.0, "rest": 1.0, "points": 4})
-    entries[1]["latency_s"] = [9.0]
+    entries[1]["ratio"] = 9.0
     assert straight_line(entries)["r2"] < 0.9
     with pytest.raises(ValueError, match="2 rates received"):
         straight_line(entries[:2])

@@ -9,12 +9,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch._dynamo.utils import counters
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import drnn
 from drnn.core import LVBN2d
 from drnn.core.loops import loop_dense, loop_executing
 from drnn.inference import fold, gates_of
 from drnn.inference.folded_conv import FoldedConv2d, can_fuse
+from drnn.inference.folded_gate import FoldedGate
 from drnn.inference.optimize import choose_form, faster_format
 from drnn.timing import PairedTimes
 
@@ -175,3 +177,35 @@ def test_a_compiled_network_answers_alike_at_any_batch_size_from_few_graphs():
     assert 0 < counters["stats"]["unique_graphs"] - before <= 8  # 2 blocks of 3 loops, 4 batch sizes
     with pytest.raises(RuntimeError, match="optimised network is in training mode"):
         compiled.train()(pictures(2, model.input_size))
+
+
+@pytest.mark.parametrize("name", ["dr_resnet_digits", "dr_mobilenetv2"])
+def test_gates_take_fewer_calls_and_keep_their_dial(name):
+    model = small(name)
+    fast = drnn.optimize(model)
+    assert {type(gate) for gate in gates_of(fast).values()} == {FoldedGate}
+    x = pictures(5, model.input_size)
+    plain, folded = next(iter(gates_of(model).values())), next(iter(gates_of(fast).values()))
+    maps = torch.randn(7, folded.scorer.get_submodule("fc1" if "digits" in name else "fc").in_features, 3, 4)
+    assert_equal(folded(maps).margin, plain(maps).margin)
+    with OperationCounter() as few, torch.inference_mode():
+        folded(maps)
+    with OperationCounter() as many, torch.inference_mode():
+        plain(maps)
+    assert few.count < many.count
+    folded.threshold.fill_(0.3)
+    assert_equal(folded(maps).deciding_margin, plain(maps).margin - 0.3)
+    assert float(plain.threshold) == 0.0
+    for gate in gates_of(fast).values():
+        gate.threshold.fill_(torch.inf)
+    assert fast.forward_with_gates(x)[1].executed.sum() == 0
+
+
+class OperationCounter(TorchDispatchMode):
+    """Calls into torch."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.count += 1
+        return func(*args, **(kwargs or {}))

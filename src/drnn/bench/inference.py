@@ -74,7 +74,10 @@ def _key(values: dict, threads: int) -> tuple:
 
 
 def straight_line(entries: list[dict]) -> dict:
-    """Least squares of our seconds against executed multiply-adds over entries of one network, form and batch size.
+    """Least squares of our time against executed multiply-adds over entries of one network, form and batch size.
+
+    Time is in units of the static network's, as the pairs of each entry give it: a machine that changes its pace
+    between two entries would bend a line of seconds.
 
     Returns:
         ``r2``, and ``rest``: seconds at rate 0 over the seconds of the network without its recursive blocks.
@@ -85,10 +88,10 @@ def straight_line(entries: list[dict]) -> dict:
     if len(entries) < 3:
         raise ValueError(f"{len(entries)} rates received; a line needs three or more")
     macs = torch.tensor([entry["macs_mean"] for entry in entries], dtype=torch.float64)
-    seconds = torch.tensor([entry["latency_s"][0] for entry in entries], dtype=torch.float64)
+    times = torch.tensor([entry["ratio"] for entry in entries], dtype=torch.float64)
     centred = macs - macs.mean()
-    slope = (centred * seconds).sum() / centred.square().sum()
-    missed = seconds - seconds.mean() - slope * centred
-    r2 = 1 - missed.square().sum() / (seconds - seconds.mean()).square().sum()
+    slope = (centred * times).sum() / centred.square().sum()
+    missed = times - times.mean() - slope * centred
+    r2 = 1 - missed.square().sum() / (times - times.mean()).square().sum()
     lowest = min(entries, key=lambda entry: entry["macs_mean"])
     return {"r2": float(r2), "rest": lowest["latency_s"][0] / lowest["ends_s"][0], "points": len(entries)}

@@ -97,7 +97,7 @@ def loop_executing(gate: nn.Module, body: nn.Module, num_loops: int, x: Tensor) 
         answer = gate(x)
         steps.append(LoopStep(answer, rows))
         executes = answer.executes
-        count = int(executes.sum())
+        count = int(executes if len(x) == 1 else executes.sum())  # a call less for a batch of one
         if count == 0:
             break
         if count < len(x):
