@@ -24,5 +24,6 @@ def trace(network: ExportableNetwork, any_size: bool = True) -> ExportedProgram:
     except TorchDynamoException as error:
         reason = str(error).strip().splitlines()[0]
         raise ValueError(
-            f"{network.classifier.name} cannot be traced by torch {torch.__version__}: {reason}"
+            f"{network.classifier.name} cannot be traced by torch {torch.__version__}: {reason}. Export is tested with "
+            f"torch 2.11 and newer, and onnxscript 0.6 and newer"
         ) from error
