@@ -1,6 +1,5 @@
 """Small blocks in double precision."""
 
-import pytest
 import torch
 
 from drnn.core import Deterministic, Gate, HiddenScorer, ILVBN2d, LVBN2d, OpenGate, RecursiveBlock, SharedBatchNorm2d
@@ -39,9 +38,3 @@ def images(count, channels=4, size=3, seed=1):
     generator = torch.Generator().manual_seed(seed)
     shift = torch.randn(count, channels, 1, 1, generator=generator, dtype=torch.float64) * 2
     return torch.randn(count, channels, size, size, generator=generator, dtype=torch.float64) + shift
-
-
-@pytest.fixture
-def block():
-    """Three loops, gates that differ between images."""
-    return make_block()

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from drnn.core.rows import Join, Part, put, take
+from drnn.core.rows import Join, Part, close_ranks, put, ranks, take
 
 FORMATS = st.sampled_from([torch.contiguous_format, torch.channels_last])
 
@@ -34,6 +34,23 @@ def test_parted_and_joined_again_gives_the_same_images_and_gradients(first, seco
     (got,) = torch.autograd.grad((joined * weight).sum(), x)
     (plain,) = torch.autograd.grad((expected * weight).sum(), x)
     torch.testing.assert_close(got, plain)
+
+
+@settings(deadline=None)
+@given(flags=st.lists(st.booleans(), min_size=1, max_size=9), memory_format=FORMATS, in_place=st.booleans())
+def test_ranks_are_closed_by_as_few_moves_as_can_be(flags, memory_format, in_place):
+    stays, count = torch.tensor(flags), sum(flags)
+    going, leaving = ranks(stays, count)
+    assert sorted(going.tolist()) == [row for row, flag in enumerate(flags) if flag]
+    assert leaving.tolist() == [row for row, flag in enumerate(flags) if not flag]
+    moved = sum(place != row for place, row in enumerate(going.tolist()))
+    assert moved == sum(flags[count:])
+    x = batch(len(flags), memory_format)
+    before = x.clone()
+    closed = close_ranks(x, going, in_place)
+    assert torch.equal(closed, before[going])
+    assert closed.is_contiguous(memory_format=memory_format)
+    assert in_place or torch.equal(x, before)
 
 
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])

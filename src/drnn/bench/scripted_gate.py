@@ -7,13 +7,14 @@ from torch import Tensor, nn
 
 from drnn.bench.scripts import LoopScript
 from drnn.core import Gate, GateDecision
+from drnn.core.rows import ranks
 from drnn.models import Classifier
 
 
 class ScriptedGate(nn.Module):
     """Asks the real gate, whose time and multiply-adds count, and answers with the script's margins instead.
 
-    It relies on images staying in the order of the batch; `Scripted.check` checks the outcome.
+    It relies on images taking the places that `drnn.core.rows.ranks` gives them; `Scripted.check` checks the outcome.
     """
 
     def __init__(self, gate: Gate):
@@ -40,10 +41,7 @@ class Scripted:
 
     def __init__(self, model: Classifier, script: LoopScript, batch_size: int, device: str = "cpu"):
         self.model, self.batches = model, script.loops.split(batch_size)
-        self.plans = [
-            [[margins.to(device) for margins in margins_of(loops)] for loops in batch.unbind(1)]
-            for batch in self.batches
-        ]
+        self.plans = [[margins_of(loops, device) for loops in batch.unbind(1)] for batch in self.batches]
         self.blocks: list[Any] = [block for block in model.modules() if isinstance(getattr(block, "gate", None), Gate)]
         for block in self.blocks:
             block.gate = ScriptedGate(block.gate)
@@ -71,6 +69,11 @@ class Scripted:
             raise RuntimeError("the network executed other loops than its script says; its times would mean nothing")
 
 
-def margins_of(loops: Tensor) -> list[Tensor]:
-    """The answers of one gate to images that loop ``loops (N,)`` times: for each loop, those of the images there."""
-    return [(loops[loops >= loop] - loop).float() - 0.5 for loop in range(int(loops.max()) + 1)]
+def margins_of(loops: Tensor, device: str = "cpu") -> list[Tensor]:
+    """The answers of one gate to images that loop ``loops (N,)`` times: for each loop, of the images there."""
+    answers, loops = [], loops.to(device)
+    for loop in range(int(loops.max()) + 1):
+        answers.append((loops - loop).float() - 0.5)
+        stays = loops > loop
+        loops = loops[ranks(stays, int(stays.sum()))[0]]
+    return answers

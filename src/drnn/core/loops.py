@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from drnn.core.norms import LEAVING, LoopGroups
 from drnn.core.record import LoopStep
-from drnn.core.rows import Join, Part, put, take
+from drnn.core.rows import Join, Part, close_ranks, put, ranks
 
 Result = tuple[Tensor, list[LoopStep]]
 
@@ -88,9 +88,10 @@ def loop_executing(gate: nn.Module, body: nn.Module, num_loops: int, x: Tensor) 
     """Evaluation: an image that leaves is never computed again, and the loop ends with the last of them.
 
     The device is waited for once a gate. Nothing is copied in a loop that nobody leaves; else an image that leaves
-    moves once, to its place in the result, and those that stay close ranks in their order.
+    moves once, to its place in the result, and those that stay close ranks: see `drnn.core.rows.ranks`.
     """
     out: Tensor | None = None
+    batch = x
     rows: Tensor | None = None  # x is still the whole batch
     steps = []
     for loop in range(num_loops):
@@ -101,11 +102,12 @@ def loop_executing(gate: nn.Module, body: nn.Module, num_loops: int, x: Tensor) 
         if count == 0:
             break
         if count < len(x):
-            going, leaving = executes.argsort(descending=True, stable=True).split((count, len(x) - count))
+            going, leaving = ranks(executes, count)
             out = torch.empty_like(x) if out is None else out
             put(out, leaving if rows is None else rows[leaving], x, leaving)
             rows = going if rows is None else rows[going]
-            x = take(x, going)
+            ours = x.data_ptr() != batch.data_ptr() and not (torch.is_grad_enabled() and x.requires_grad)
+            x = close_ranks(x, going, ours)
         x = body(x, loop, None)
     if out is None or rows is None:
         return x, steps

@@ -23,6 +23,31 @@ def put(out: Tensor, places: Tensor, x: Tensor, rows: Tensor | None = None) -> N
         out.select(0, place).copy_(x.select(0, row))
 
 
+def ranks(stays: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Rows of the ``count`` images that stay, bool ``stays (N,)``, in the order they take, and of those that leave.
+
+    On a CPU whoever stays in a place below ``count`` keeps it, and the others fill the gaps, so that few move; on
+    another device all keep their order, which needs no look at the flags.
+    """
+    if stays.device.type != "cpu":
+        return stays.argsort(descending=True, stable=True).split((count, len(stays) - count))  # type: ignore[return-value]
+    flags = stays.tolist()
+    later = (row for row in range(count, len(flags)) if flags[row])
+    staying = [row if flags[row] else next(later) for row in range(count)]
+    leaving = [row for row, flag in enumerate(flags) if not flag]
+    return torch.tensor(staying, dtype=torch.long), torch.tensor(leaving, dtype=torch.long)
+
+
+def close_ranks(x: Tensor, rows: Tensor, in_place: bool) -> Tensor:
+    """``x[rows]``, as `ranks` gives them; where x may be written, on a CPU, only what changes its place is copied."""
+    if not in_place or x.device.type != "cpu":
+        return take(x, rows)
+    for place, row in enumerate(rows.tolist()):
+        if place != row:
+            x.select(0, place).copy_(x.select(0, row))
+    return x[: len(rows)]
+
+
 class Part(torch.autograd.Function):
     """Take two groups of rows out of x ``(N, C, H, W)``; together they hold each row once."""
 
