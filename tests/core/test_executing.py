@@ -37,11 +37,11 @@ class AddOne(torch.nn.Module):
         return x + 1
 
 
-class Square(torch.nn.Module):
+class Rectify(torch.nn.Module):
     """A body whose gradient needs its own output, which nobody may write to; small pixels keep an image's number."""
 
     def forward(self, x, loop, groups):
-        return x + 0.01 * torch.tanh(x)
+        return torch.relu(x + 0.01)
 
 
 class Always(torch.nn.Module):
@@ -98,7 +98,7 @@ def test_a_body_that_returns_its_input_loses_no_image(loops):
 
 def test_gradients_flow_through_images_that_closed_ranks():
     block = make_block().eval()
-    block.gate, block.body = Script(torch.tensor([1, 3, 0, 2, 3])), Square()
+    block.gate, block.body = Script(torch.tensor([1, 3, 0, 2, 3])), Rectify()
     x = numbered(5).requires_grad_()
     (together,) = torch.autograd.grad(block(x).square().sum(), x)
     for row, loops in enumerate([1, 3, 0, 2, 3]):
