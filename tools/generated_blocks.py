@@ -12,11 +12,13 @@ from pathlib import Path
 
 from drnn import compare, tables
 from drnn.bench import report
+from drnn.reproduce.report import ablation_markdown, read_results, table1_markdown
 
 ROOT = Path(__file__).parent.parent
 FILES = (
-    "README.md", "docs/tables.md", "docs/costs.md", "docs/export.md", "docs/inference.md", "docs/analysis.md",
-)  # fmt: skip
+    "README.md",
+    *(f"docs/{name}.md" for name in ("results", "tables", "costs", "export", "inference", "analysis")),
+)
 BLOCK = re.compile(r"(<!-- begin generated: (\w+) -->\n).*?(<!-- end generated: \2 -->)", re.DOTALL)
 
 
@@ -103,6 +105,38 @@ def inference() -> str:
     return report.markdown(entries) + source(path, {**last, "threads": "as above"}, entries[-1]["seed"])
 
 
+def table1() -> str:
+    return "\n".join(_experiment(folder, table1_markdown) for folder in _labels("*", without="ablation-*"))
+
+
+def ablation() -> str:
+    return "\n".join(_experiment(folder, ablation_markdown) for folder in _labels("ablation-*/*"))
+
+
+def _labels(pattern: str, without: str = "") -> list[Path]:
+    folders = sorted(path for path in (ROOT / "results" / "cifar10").glob(pattern) if path.is_dir())
+    return [path for path in folders if not (without and path.match(without))]
+
+
+def _experiment(folder: Path, show: Callable[[Path], str]) -> str:
+    """The table of a folder, its recipe in a line, and where each run was done."""
+    results = read_results(folder)
+    recipe, place = results[0]["recipe"], folder.relative_to(ROOT).as_posix()
+    images = f"{recipe['train_images'] or 50_000 - recipe['held_out']:,}"
+    tested = f"{results[0]['images']:,} {'held-out training' if recipe['held_out'] else 'test'} images"
+    hours = ", ".join(f"{result['row']} {result['train_s'] / 60:.0f}" for result in results)
+    begun = results[0]["trained_on"][0]
+    commits = ", ".join(dict.fromkeys(part["commit"] for result in results for part in result["trained_on"]))
+    lines = [
+        f"**{results[0]['label']}**: {recipe['epochs']} epochs on {images} images, batch {recipe['batch_size']}, "
+        f"lr {recipe['lr']:g} ({recipe['schedule']}), tested on {tested}.",
+        show(folder),
+        f"From `{place}/*.json`: commits {commits}, {begun['processor']}, {begun['cores']} cores, torch "
+        f"{begun['torch']}. Minutes a run, several side by side: {hours}.\n",
+    ]
+    return "\n\n".join(line.rstrip("\n") for line in lines) + "\n"
+
+
 def budget() -> str:
     path = "benchmarks/results/budget.json"
     result = read(path, "python benchmarks/budget.py --run runs/digits")
@@ -161,7 +195,9 @@ MAKERS: dict[str, Callable[[], str]] = {
     "export_sizes": export_sizes,
     "gradients": gradients,
     "inference": inference,
+    "ablation": ablation,
     "input_pipeline": input_pipeline,
+    "table1": table1,
     "table1_starts": table1_starts,
     "tables": tables.markdown,
     "train_step": train_step,

@@ -13,8 +13,9 @@ import torch
 
 def environment() -> dict:
     """Plain values, as result files keep them."""
+    name = Path(sys.argv[0]).name
     return {
-        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": " ".join(["drnn" if name == "__main__.py" else name, *sys.argv[1:]]),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": _commit(),
         "python": platform.python_version(),
@@ -28,15 +29,19 @@ def environment() -> dict:
 
 
 def _commit() -> str | None:
+    """Of the code: "-dirty" where the package itself differs from it, not where a result file was written."""
     here = Path(__file__).parent
     try:
-        run = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
-            cwd=here, capture_output=True, text=True, check=True,
-        )  # fmt: skip
+        head = _git(here, "rev-parse", "--short=12", "HEAD")
+        return f"{head}-dirty" if _git(here, "status", "--porcelain", "--", ".") else head
     except (OSError, subprocess.CalledProcessError):
         return None
-    return run.stdout.strip()
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    return subprocess.run(
+        ["git", *arguments], cwd=folder, capture_output=True, text=True, check=True
+    ).stdout.strip()  # fmt: skip
 
 
 def _processor() -> str:
