@@ -125,14 +125,16 @@ def _experiment(folder: Path, show: Callable[[Path], str]) -> str:
     images = f"{recipe['train_images'] or 50_000 - recipe['held_out']:,}"
     tested = f"{results[0]['images']:,} {'held-out training' if recipe['held_out'] else 'test'} images"
     hours = ", ".join(f"{result['row']} {result['train_s'] / 60:.0f}" for result in results)
+    seeds = ", ".join(dict.fromkeys(str(result["seed"]) for result in results))
     begun = results[0]["trained_on"][0]
     commits = ", ".join(dict.fromkeys(part["commit"] for result in results for part in result["trained_on"]))
     lines = [
         f"**{results[0]['label']}**: {recipe['epochs']} epochs on {images} images, batch {recipe['batch_size']}, "
         f"lr {recipe['lr']:g} ({recipe['schedule']}), tested on {tested}.",
         show(folder),
-        f"From `{place}/*.json`: commits {commits}, {begun['processor']}, {begun['cores']} cores, torch "
-        f"{begun['torch']}. Minutes a run, several side by side: {hours}.\n",
+        f"From `{place}/*.json`: `{results[0]['environment']['command']}`, seeds {seeds}, "
+        f"commits {commits}, {begun['processor']}, {begun['cores']} cores, torch {begun['torch']}. "
+        f"Minutes a run, several side by side: {hours}.\n",
     ]
     return "\n\n".join(line.rstrip("\n") for line in lines) + "\n"
 

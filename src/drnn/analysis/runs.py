@@ -1,6 +1,5 @@
 """From a run folder to its findings."""
 
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import replace
@@ -21,6 +20,7 @@ from drnn.analysis.norm_statistics import norm_statistics
 from drnn.analysis.robustness import robustness
 from drnn.analysis.subject import Options, load_subject
 from drnn.data import Dataset
+from drnn.inference.budget import fingerprint
 from drnn.models import Classifier
 from drnn.provenance import environment
 
@@ -65,11 +65,10 @@ def _loops_and_errors(answers: Answers) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _facts(folder: Path, model: str, dataset: Dataset, answers: Answers) -> dict:
-    digest = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
     return {
         "run": folder.resolve().name,
         "model": model,
-        "weights": digest[:12],
+        "weights": fingerprint(folder)[:12],
         "trained": _trained(folder),
         "analysed": environment(),
         "dataset": dataset.name,

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from drnn.core import Gate, RecursiveBlock
 from drnn.export.network import looping_blocks
 from drnn.export.runner import OnnxNetwork
-from drnn.export.verify import loops_per_block, set_thresholds, varied_images
+from drnn.export.verify import loops_per_block, run_with_hooks, set_thresholds, varied_images
 from drnn.models import Classifier, create_model
 from drnn.provenance import environment
 from drnn.timing import time_pairs
@@ -124,24 +124,16 @@ def thresholds_for(model: Classifier, images: Tensor, mean_loops: float) -> Tens
 @torch.no_grad()
 def _quantiles(model: Classifier, images: Tensor, share: float) -> Tensor:
     """Of the margins with which images arrive at each block, when the gates before it already decide so."""
-    found: list[Tensor] = []
+    found: dict[Gate, Tensor] = {}
 
     def choose(gate: Gate, arguments: tuple[Tensor]) -> None:
-        if gate not in seen:
-            seen.add(gate)
+        if gate not in found:
             margin = gate.decide(gate.scorer(arguments[0])).margin
             gate.threshold.copy_(margin.quantile(share))
-            found.append(gate.threshold.clone())
+            found[gate] = gate.threshold.clone()
 
-    seen: set[Gate] = set()
-    gates = [block.gate for block in looping_blocks(model) if isinstance(block.gate, Gate)]
-    handles = [gate.register_forward_pre_hook(choose) for gate in gates]
-    try:
-        model(images)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return torch.stack(found)
+    run_with_hooks(model, images, lambda gate: gate.register_forward_pre_hook(choose))
+    return torch.stack(list(found.values()))
 
 
 def measure_efficiency(

@@ -75,7 +75,6 @@ def measure_recursive(case: Case) -> dict:
     }
 
 
-@torch.inference_mode()
 def measure_static(case: Case) -> dict:
     """A static network of torchvision against one of ours, plain against plain."""
     with torch.inference_mode(False):

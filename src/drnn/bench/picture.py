@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from drnn.storage import write_atomically
+from drnn.inference.curve_picture import new_figure, save_figure
 
 
 def draw_times(entries: list[dict], file: Path) -> None:
@@ -13,17 +13,13 @@ def draw_times(entries: list[dict], file: Path) -> None:
     Raises:
         ValueError: matplotlib is not installed, nothing to draw, or an ending that matplotlib does not know.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ValueError("a picture needs matplotlib: pip install 'drnn[plot]'; JSON does without") from error
     drawn = [entry for entry in entries if entry["ends_s"]]
     panels = list(dict.fromkeys(_panel(entry) for entry in drawn))
     if not panels:
         raise ValueError("no measurements of recursive networks received; run drnn bench inference first")
     columns = min(4, len(panels))
     rows = -(-len(panels) // columns)
-    figure = Figure(figsize=(4 * columns, 3.4 * rows), layout="constrained")
+    figure = new_figure(4 * columns, 3.4 * rows)
     for axes, panel in zip(figure.subplots(rows, columns, squeeze=False).flat, panels, strict=False):
         own = sorted((entry for entry in drawn if _panel(entry) == panel), key=lambda entry: entry["macs_mean"])
         first, second, form, threads, size = panel
@@ -34,10 +30,7 @@ def draw_times(entries: list[dict], file: Path) -> None:
         axes.set(xlabel="G multiply-adds an image, mean", ylabel="ms an image")
         axes.grid(alpha=0.3)
     figure.axes[0].legend()
-    kind = file.suffix[1:].lower()
-    if kind not in figure.canvas.get_supported_filetypes():
-        raise ValueError(f"{file.name} received; a picture ends in .png, .svg or .pdf")
-    write_atomically(file, lambda part: figure.savefig(part, format=kind, dpi=120))
+    save_figure(figure, file)
 
 
 def _panel(entry: dict) -> tuple:

@@ -8,11 +8,13 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.hooks import RemovableHandle
 
 from drnn.core import Gate, GateRecord
 from drnn.core.gates import GateDecision
 from drnn.costs import Costs, count_costs
 from drnn.export.network import looping_blocks, read_thresholds
+from drnn.inference import gates_of
 from drnn.models import Classifier
 
 BATCHES = (1, 2, 7, 32)
@@ -88,14 +90,18 @@ def mixed_thresholds(model: Classifier, images: Tensor) -> Tensor:
             found[gate] = (middle[widest] + middle[widest + 1]) / 2
         return GateDecision(answer.margin, answer.margin - found[gate])
 
-    gates = [block.gate for block in looping_blocks(model) if isinstance(block.gate, Gate)]
-    handles = [gate.register_forward_hook(choose) for gate in gates]
+    run_with_hooks(model, images, lambda gate: gate.register_forward_hook(choose))
+    return torch.stack([found[gate] for gate in gates_of(model).values()])
+
+
+def run_with_hooks(model: Classifier, images: Tensor, register: Callable[[Gate], RemovableHandle]) -> None:
+    """Run ``images`` through ``model`` with a hook at every gate, taken away again whatever happens."""
+    handles = [register(gate) for gate in gates_of(model).values()]
     try:
         model(images)
     finally:
         for handle in handles:
             handle.remove()
-    return torch.stack([found[gate] for gate in gates])
 
 
 @torch.no_grad()

@@ -1,6 +1,7 @@
 """The curve as a picture; needs matplotlib, the extra ``plot``."""
 
 from pathlib import Path
+from typing import Any
 
 from drnn.storage import write_atomically
 
@@ -11,11 +12,7 @@ def draw_curve(result: dict, file: Path) -> None:
     Raises:
         ValueError: matplotlib is not installed, or it does not know the file's ending.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ValueError("a picture needs matplotlib: pip install 'drnn[plot]'; CSV and JSON do without") from error
-    figure = Figure(figsize=(9, 4), layout="constrained")
+    figure = new_figure(9, 4)
     left, right = figure.subplots(1, 2, sharey=True)
     for axes, key, scale, title in ((left, "macs_mean", 1e-6, "M multiply-adds"), (right, "latency_ms", 1, "ms")):
         dial = [row for row in result["rows"] if row["position"] is not None]
@@ -27,6 +24,28 @@ def draw_curve(result: dict, file: Path) -> None:
         axes.grid(alpha=0.3)
     left.set_ylabel("test accuracy, %")
     left.legend()
+    save_figure(figure, file)
+
+
+def new_figure(width_in: float, height_in: float) -> Any:
+    """An empty figure, without matplotlib's global state.
+
+    Raises:
+        ValueError: matplotlib is not installed.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ValueError("a picture needs matplotlib: pip install 'drnn[plot]'; CSV and JSON do without") from error
+    return Figure(figsize=(width_in, height_in), layout="constrained")
+
+
+def save_figure(figure: Any, file: Path) -> None:
+    """Write a figure, whole or not at all.
+
+    Raises:
+        ValueError: an ending that matplotlib does not know.
+    """
     kind = file.suffix[1:].lower()
     if kind not in figure.canvas.get_supported_filetypes():
         raise ValueError(f"{file.name} received; a picture ends in .png, .svg or .pdf")

@@ -3,12 +3,11 @@
 import shutil
 from pathlib import Path
 
-from drnn.reproduce.result import PLACES
 from drnn.storage import write_atomically, write_text
 from drnn.training import evaluate_source
 from drnn.training.checkpoint import load_run
 from drnn.training.recipe import Recipe
-from drnn.training.run_folder import AVERAGE, METRICS, RECIPE, recipe_text, run_environment
+from drnn.training.run_folder import AVERAGE, METRICS, MOVABLE, RECIPE, recipe_text, run_environment
 from drnn.weights import Card, Preprocessing, save_pretrained
 
 
@@ -25,7 +24,7 @@ def release(run: Path, folder: Path, data_root: str | None = None, license: str 
 
     Raises:
         FileNotFoundError: no finished run, or no data set.
-        ValueError: ``folder`` is the run itself, or holds another run.
+        ValueError: ``folder`` is the run itself.
     """
     if folder.resolve() == run.resolve():
         raise ValueError(f"{folder} received for the run and for its release; choose another folder")
@@ -44,7 +43,7 @@ def release(run: Path, folder: Path, data_root: str | None = None, license: str 
     preprocessing = Preprocessing(dataset.image_size, dataset.mean, dataset.std)
     save_pretrained(model, folder, preprocessing, card, dataset.classes)
     own = Recipe()
-    kept = {**recipe.to_dict(), **{key: getattr(own, key) for key in PLACES}}
+    kept = {**recipe.to_dict(), **{key: getattr(own, key) for key in MOVABLE}}
     write_text(folder / RECIPE, recipe_text(kept))
     for name in (METRICS, AVERAGE):
         if (run / name).is_file():

@@ -9,9 +9,7 @@ from drnn.reproduce.plan import Job
 from drnn.training import evaluate_source
 from drnn.training.checkpoint import load_run
 from drnn.training.listing import read_metrics
-from drnn.training.run_folder import AVERAGE, SUMMARY, run_environment
-
-PLACES = ("data_root", "download", "device", "workers")  # of a recipe; they say where it ran, not what was run
+from drnn.training.run_folder import AVERAGE, MOVABLE, SUMMARY, run_environment
 
 
 def result_of(job: Job, data_root: str | None = None) -> dict:
@@ -42,7 +40,7 @@ def result_of(job: Job, data_root: str | None = None) -> dict:
         "label": job.label,
         "model": model.name,
         "seed": recipe.seed,
-        "recipe": {key: value for key, value in recipe.to_dict().items() if key not in PLACES},
+        "recipe": {key: value for key, value in recipe.to_dict().items() if key not in MOVABLE},
         "params": count_params(model),
         **last,
         "average": average,

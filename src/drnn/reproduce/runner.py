@@ -16,7 +16,8 @@ from drnn.reproduce.plan import Job
 from drnn.reproduce.result import result_of
 from drnn.storage import write_json
 from drnn.training.interrupt import Interrupted, polite_end
-from drnn.training.run_folder import METRICS, RECIPE, SUMMARY, read_recipe
+from drnn.training.listing import read_metrics
+from drnn.training.run_folder import RECIPE, SUMMARY, read_recipe
 
 log = logging.getLogger("drnn.reproduce")
 LOG = "train.log"
@@ -59,11 +60,8 @@ def run_jobs(
     if parallel < 1 or (budget_minutes is not None and budget_minutes <= 0):
         raise ValueError(f"parallel {parallel} and budget {budget_minutes} minutes received; each is above 0")
     deadline = None if budget_minutes is None else time.monotonic() + 60 * budget_minutes
-    places, outcomes = places or {}, {id(job): Outcome(job, "not begun") for job in jobs}
-    waiting = [job for job in jobs if not job.file.is_file()]
-    for job in jobs:
-        if job.file.is_file():
-            outcomes[id(job)] = Outcome(job, "finished")
+    places, states = places or {}, {job.file: "finished" if job.file.is_file() else "not begun" for job in jobs}
+    waiting = [job for job in jobs if states[job.file] != "finished"]
     running: list[_Running] = []
     with polite_end() as requests:
         while waiting or running:
@@ -78,11 +76,11 @@ def run_jobs(
                 running.append(_Running(job, places))
             for each in [each for each in running if each.process.poll() is not None]:
                 running.remove(each)
-                outcomes[id(each.job)] = Outcome(each.job, each.conclude(places.get("data_root"), report))
+                states[each.job.file] = each.conclude(places.get("data_root"), report)
             time.sleep(0.2)
     if requests.received is not None:
         raise Interrupted(requests.received, "every run is saved; run the command again to go on")
-    return [outcomes[id(job)] for job in jobs]
+    return [Outcome(job, states[job.file]) for job in jobs]
 
 
 class _Running:
@@ -140,9 +138,7 @@ def progress(job: Job) -> str:
     """Where a run stands, in words."""
     if (job.folder / SUMMARY).is_file():
         return "trained, to be evaluated"
-    path = job.folder / METRICS
-    done = len(path.read_text(encoding="utf-8").splitlines()) if path.is_file() else 0
-    return f"after {done} of {job.recipe.epochs} epochs"
+    return f"after {len(read_metrics(job.folder))} of {job.recipe.epochs} epochs"
 
 
 def room(device: str) -> tuple[int, int]:
