@@ -7,7 +7,7 @@ import torch
 
 from drnn.core import GateDecision, ILVBN2d, LoopGroups, OpenGate, RecursiveBlock
 from drnn.core.groups import group_moments
-from drnn.core.norms import DecisionBatchNorm2d
+from drnn.core.norms import LEAVING, DecisionBatchNorm2d
 from drnn.models.blocks import BasicBlock
 
 from .small import images, make_block
@@ -115,6 +115,30 @@ def test_groups_of_at_most_one_value_use_the_running_statistics(executing):
     alone = executing == 1
     assert torch.equal(torch.isclose(out, by_running(x)).all(), torch.tensor(alone))
     assert int(norm.num_batches_tracked) == (executing == 2)
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_without_momentum_both_groups_keep_plain_averages(apart):
+    """As torch's own norms do; a batch without a group counts for nothing in it."""
+    norm, first = DecisionBatchNorm2d(4).double(), images(6)
+    norm.momentum = None
+    norm.running_mean.fill_(7)
+    norm.skipped_mean.fill_(7)
+    norm.reset_running_stats()
+    batches = [(first, [0, 1, 2, 3], [4, 5]), (images(6) + 3, [0, 1, 2, 3, 4, 5], []), (images(6) * 2, [1], [0, 2])]
+    for x, going, leaving in batches:
+        if apart:
+            norm(x[going], 0, None)
+            norm(x[leaving], 0, LEAVING)
+        else:
+            executes, arrives = (torch.isin(torch.arange(6), torch.tensor(rows)) for rows in (going, going + leaving))
+            norm(x, 0, LoopGroups(arrives, executes))
+    going, leaving = ([x[batch[group]] for x, *batch in batches if batch[group]] for group in (0, 1))
+    for kind, parts in (("running", going), ("skipped", leaving)):
+        mean = torch.stack([part.mean((0, 2, 3)) for part in parts]).mean(0)
+        var = torch.stack([part.var((0, 2, 3)) for part in parts]).mean(0)
+        torch.testing.assert_close(getattr(norm, f"{kind}_mean"), mean)
+        torch.testing.assert_close(getattr(norm, f"{kind}_var"), var)
 
 
 def test_a_batch_of_one_value_trains():

@@ -86,17 +86,29 @@ class DecisionBatchNorm2d(nn.BatchNorm2d):
 
     A group with at most one value per channel is normalised by the running statistics and moves nothing.
     ``skipped_mean`` and ``skipped_var`` ``(C,)`` follow the leaving group for Figure 7; nothing is computed from them.
+    ``momentum`` None keeps plain averages over the batches that had a group, as torch's norms do.
 
     Source: Section 1 (I-LVBN normalises by the gate's decision) and Figure 7; the exact rule is this project's choice.
     """
 
+    num_batches_tracked: Tensor
     skipped_mean: Tensor
     skipped_var: Tensor
+    skipped_num_batches_tracked: Tensor
 
     def __init__(self, num_features: int):
         super().__init__(num_features)
         self.register_buffer("skipped_mean", torch.zeros(num_features))
         self.register_buffer("skipped_var", torch.ones(num_features))
+        self.register_buffer("skipped_num_batches_tracked", torch.zeros((), dtype=torch.long), persistent=False)
+
+    def reset_running_stats(self) -> None:
+        """Forget the statistics of both groups."""
+        super().reset_running_stats()
+        if "skipped_mean" in self._buffers:  # not yet where torch's constructor calls
+            self.skipped_mean.zero_()
+            self.skipped_var.fill_(1)
+            self.skipped_num_batches_tracked.zero_()
 
     def forward(self, input: Tensor, loop: int = 0, groups: LoopGroups | None = None) -> Tensor:
         """Normalise ``input (N, C, H, W)``, each image with the statistics of its group."""
@@ -105,20 +117,20 @@ class DecisionBatchNorm2d(nn.BatchNorm2d):
         if groups is None:
             return self._one_group(input, self.running_mean, self.running_var, self.num_batches_tracked)
         if groups is LEAVING:
-            return self._one_group(input, self.skipped_mean, self.skipped_var)
+            return self._one_group(input, self.skipped_mean, self.skipped_var, self.skipped_num_batches_tracked)
         assert isinstance(groups.arrives, Tensor)
         assert isinstance(groups.executes, Tensor)
         return self._two_groups(input, groups.arrives, groups.executes)
 
-    def _one_group(self, x: Tensor, mean: Tensor | None, var: Tensor | None, batches: Tensor | None = None) -> Tensor:
+    def _one_group(self, x: Tensor, mean: Tensor | None, var: Tensor | None, batches: Tensor) -> Tensor:
         enough = x.shape[0] * x.shape[2] * x.shape[3] > 1
-        if enough and batches is not None:
+        momentum = 0.0
+        if enough:
             batches += 1
-        if not enough:
+            momentum = 1 / float(batches) if self.momentum is None else self.momentum
+        else:
             mean, var = self.running_mean, self.running_var
-        return nn.functional.batch_norm(
-            x, mean, var, self.weight, self.bias, enough, 0.0 if self.momentum is None else self.momentum, self.eps
-        )
+        return nn.functional.batch_norm(x, mean, var, self.weight, self.bias, enough, momentum, self.eps)
 
     def _two_groups(self, x: Tensor, arrives: Tensor, executes: Tensor) -> Tensor:
         """Both groups in one batch, as masks: no shape depends on the data. Source: `NormalizeGroups`."""
@@ -132,16 +144,18 @@ class DecisionBatchNorm2d(nn.BatchNorm2d):
             inverse = (torch.where(enough, var, self.running_var) + self.eps).rsqrt()
             share = torch.where(enough, 1 / count.clamp(min=1), 0)
         out = NormalizeGroups.apply(x, self.weight, self.bias, centre, inverse, share, members, executes)
-        self._follow(self.running_mean, self.running_var, mean[0], var[0], count[0])
-        self._follow(self.skipped_mean, self.skipped_var, mean[1], var[1], count[1])
-        if self.num_batches_tracked is not None:
-            self.num_batches_tracked += enough[0, 0].long()
+        self._follow(self.running_mean, self.running_var, mean[0], var[0], count[0], self.num_batches_tracked)
+        self._follow(self.skipped_mean, self.skipped_var, mean[1], var[1], count[1], self.skipped_num_batches_tracked)
         return out
 
     @torch.no_grad()
-    def _follow(self, mean: Tensor, var: Tensor, new_mean: Tensor, new_var: Tensor, count: Tensor) -> None:
+    def _follow(
+        self, mean: Tensor, var: Tensor, new_mean: Tensor, new_var: Tensor, count: Tensor, batches: Tensor
+    ) -> None:
         """Move the running statistics, or leave every bit of them where the group is too small to have any."""
-        assert self.momentum is not None
+        enough = count > 1
+        batches += enough[0].long()
+        momentum = 1 / batches.clamp(min=1).to(mean.dtype) if self.momentum is None else self.momentum
         unbiased = new_var * (count / (count - 1).clamp(min=1))
-        mean.copy_(torch.where(count > 1, mean.lerp(new_mean, self.momentum), mean))
-        var.copy_(torch.where(count > 1, var.lerp(unbiased, self.momentum), var))
+        mean.copy_(torch.where(enough, mean.lerp(new_mean, momentum), mean))
+        var.copy_(torch.where(enough, var.lerp(unbiased, momentum), var))
