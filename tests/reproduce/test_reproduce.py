@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 import drnn
+from drnn.analysis.runs import trained_in
 from drnn.cli.main import main
 from drnn.reproduce import Job, ablation, result_of, run_jobs, table1
 from drnn.reproduce.plan import ROWS, VARIANTS
@@ -172,6 +173,7 @@ def test_a_release_is_a_run_and_a_network_for_everybody(two, tmp_path, capsys):
     assert (card["error"], card["mean_macs"]) == ([result["error"]], result["macs_mean"])
     assert card["loops_histogram"] == result["loops_histogram"]
     assert card["commit"] == json.loads((run / "environment.json").read_text())["commit"]
+    assert trained_in(folder)["commit"] == card["commit"]  # as an analysis of the release states it
     here = read_recipe(folder)
     assert (here.model, here.epochs, here.device, here.data_root) == ("dr_resnet_digits", 2, "auto", "data")
     x = torch.rand(5, 1, 8, 8)

