@@ -49,6 +49,8 @@ def test_table1_plans_every_row_with_the_first_seed_first(tmp_path):
     assert {(each.recipe.epochs, each.recipe.batch_size) for each in jobs} == {(350, 256)}
     short = table1(["resnet20"], "short", [0], {"epochs": 3, "train_images": 500}, tmp_path, tmp_path)
     assert short[0].file == tmp_path / "short-3-epochs-500-images/resnet20-0.json"  # not taken for the 20 epochs
+    (uncut,) = table1(["resnet20"], "short", [0], {"cutout": 0}, tmp_path, tmp_path)
+    assert (uncut.label, uncut.recipe.cutout) == ("short-0-cutout", 0)
 
 
 @pytest.mark.parametrize(

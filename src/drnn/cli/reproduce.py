@@ -6,6 +6,7 @@ from typing import Literal
 from jsonargparse import ArgumentParser, Namespace
 
 from drnn.reproduce import Job, ablation, run_jobs, table1
+from drnn.reproduce.plan import TOLD
 from drnn.reproduce.report import ablation_markdown, table1_markdown
 from drnn.reproduce.runner import progress, room
 from drnn.reproduce.times import time_rows
@@ -27,6 +28,7 @@ def parser() -> ArgumentParser:
     made.add_argument("--seeds", type=str, default="0", help="a,b,c: every row takes the first, then the next")
     made.add_argument("--epochs", type=int, default=None, help="another length; kept apart from the recipe's own")
     made.add_argument("--train_images", type=int, default=None, help="fewer images; kept apart likewise")
+    made.add_argument("--cutout", type=int, default=None, help="another side of the square greyed out; likewise")
     made.add_argument("--budget_minutes", "--budget-minutes", type=float, default=None, help="then save all and stop")
     made.add_argument("--parallel", type=int, default=0, help="runs side by side; 0: what the device has room for")
     made.add_argument("--threads", type=int, default=0, help="CPU threads of each; 0: what is left of the cores")
@@ -63,7 +65,7 @@ def run(argv: list[str]) -> int:
 
 def plan(options: Namespace) -> list[Job]:
     """The jobs that the options ask for."""
-    asked = {key: options[key] for key in ("epochs", "train_images") if options[key] is not None}
+    asked = {key: options[key] for key in TOLD if options[key] is not None}
     asked["threads"] = options.threads or room(options.device)[1]
     rows, seeds = _list(options.rows or ""), _seeds(options.seeds)
     folders = Path(options.runs), Path(options.results)

@@ -14,7 +14,7 @@ ROWS = (  # of Table 1, what answers most comes first
     "dr_resnet16", "resnet20", "dr_resnet74", "resnet110", "dr_resnet40", "resnet56", "dr_resnet54", "dr_resnet58",
     "dr_resnet66", "dr_resnet32", "aig_resnet110", "sd_resnet110", "preresnet110", "rcnn160",
 )  # fmt: skip
-LENGTHS = {"epochs": "epochs", "train_images": "images"}  # fields that a label tells
+TOLD = {"epochs": "epochs", "train_images": "images", "cutout": "cutout"}  # changes that a label tells
 VARIANTS: dict[str, dict[str, str]] = {  # of Table 3, and how the gate's noise may be read
     "naive": {"gate": "open", "norm": "shared"},
     "L": {"gate": "open", "norm": "lvbn"},
@@ -108,7 +108,7 @@ def _job(row: str, label: str, base: str, changes: dict, name: str, runs: Path, 
 
 def _label(schedule: str, changes: dict) -> str:
     """A schedule that was changed is not taken for the one it was."""
-    return "-".join([schedule, *(f"{changes[key]}-{word}" for key, word in LENGTHS.items() if changes.get(key))])
+    return "-".join([schedule, *(f"{changes[key]}-{word}" for key, word in TOLD.items() if key in changes)])
 
 
 def _slug(variant: str) -> str:
