@@ -88,6 +88,7 @@ def to_proto(network: ExportableNetwork, any_size: bool) -> "onnx.ModelProto":
             part.ClearField("metadata_props")
             part.ClearField("doc_string")
     _name_sizes(proto.graph)
+    _move_inside(proto.graph)
     if len(network.thresholds):
         values = onnx.numpy_helper.from_array(network.thresholds.numpy(), THRESHOLDS)
         proto.graph.initializer.append(values)  # an input with a value is an input that may be left out
@@ -110,6 +111,33 @@ def _graphs(graph: "onnx.GraphProto") -> Iterator["onnx.GraphProto"]:
         for attribute in node.attribute:
             if attribute.HasField("g"):
                 yield from _graphs(attribute.g)
+
+
+def _move_inside(graph: "onnx.GraphProto") -> None:
+    """Move each constant that one branch alone uses into that branch: onnxruntime lays out only what lies there."""
+    branches = [part.g for node in graph.node for part in node.attribute if part.HasField("g")]
+    inside = [_names_in(branch) for branch in branches]
+    here = {name for node in graph.node for name in node.input} | {value.name for value in graph.output}
+    kept = []
+    for part in graph.initializer:
+        users = [branch for branch, names in zip(branches, inside, strict=True) if part.name in names]
+        if len(users) == 1 and part.name not in here:
+            users[0].initializer.append(part)
+        else:
+            kept.append(part)
+    if len(kept) < len(graph.initializer):
+        graph.ClearField("initializer")
+        graph.initializer.extend(kept)
+    for branch in branches:
+        _move_inside(branch)
+
+
+def _names_in(graph: "onnx.GraphProto") -> set[str]:
+    """What the nodes and outputs of a graph and of those in it name."""
+    parts = list(_graphs(graph))
+    return {name for part in parts for node in part.node for name in node.input} | {
+        value.name for part in parts for value in part.output
+    }
 
 
 def _name_sizes(graph: "onnx.GraphProto") -> None:
