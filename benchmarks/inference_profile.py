@@ -120,11 +120,15 @@ def profile(case: Case) -> dict:
 
 
 def table(name: str, rounds: list[tuple[float, dict, dict]], batch_size: int) -> dict:
-    """Per image: mean calls, milliseconds and G multiply-adds by part; "between" is what no part accounts for."""
+    """Mean calls, milliseconds an image (median of a call times mean calls), G multiply-adds a call, part by part.
+
+    "between" is what no part accounts for.
+    """
     macs, rows = macs_of_parts(name), []
     for part in macs:
-        ms = median(seconds.get(part, 0.0) for _, seconds, _ in rounds) * 1e3 / batch_size
         calls = sum(calls.get(part, 0) for *_, calls in rounds) / len(rounds)
+        call_s = [seconds[part] / calls[part] for _, seconds, calls in rounds if part in calls]
+        ms = calls * median(call_s or [0.0]) * 1e3 / batch_size
         rows.append({"part": part, "calls": calls, "ms": ms, "g_macs_a_call": macs[part] / 1e9})
     whole = median(seconds for seconds, *_ in rounds) * 1e3 / batch_size
     return {"name": name, "ms": whole, "between_ms": whole - sum(row["ms"] for row in rows), "parts": rows}

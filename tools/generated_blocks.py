@@ -4,6 +4,7 @@ A block stands between ``<!-- begin generated: NAME -->`` and ``<!-- end generat
 """
 
 import argparse
+import csv
 import json
 import re
 import sys
@@ -153,6 +154,45 @@ def budget() -> str:
     return "\n".join(lines) + "\n" + source(path, result["environment"], result["seed"])
 
 
+def looked_at() -> str:
+    return "\n".join(findings(path.parent) for path in sorted((ROOT / "results" / "analysis").glob("*/facts.json")))
+
+
+def findings(folder: Path) -> str:
+    """What ``drnn analyze`` found about one run: error by loops, classes, early and late, worse images."""
+    facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
+    loops, (early, late) = facts["loops"], rows_of(folder / "early_and_late.csv")
+    by_class = zip(facts["classes"], rows_of(folder / "by_class.csv"), strict=True)
+    few, *_, many = sorted((row["mean"], name) for name, row in by_class)
+    lines = [
+        f"**{facts['run']}** ({facts['model']}, weights {facts['weights']}), {facts['images']:,} test images of "
+        f"{facts['dataset']}, accuracy {facts['accuracy']:.2%}. Loops: mean {loops['mean']:.2f} of {loops['most']}, "
+        f"standard deviation {loops['std']:.2f}, {loops['expected']:.2f} expected at the target rate; fewest and most "
+        f"by class: {few[1]} ({few[0]:.2f}) and {many[1]} ({many[0]:.2f}). Images that leave early: accuracy "
+        f"{early['accuracy']:.1%}, calibration error {early['ece']:.3f}; late: {late['accuracy']:.1%}, "
+        f"{late['ece']:.3f}.\n",
+        "| loops | images | error, 95 % interval |",
+        "| --- | --- | --- |",
+    ]
+    for row in rows_of(folder / "error_by_loops.csv"):
+        error = f"{row['error']:.1%} ({row['low']:.1%} to {row['high']:.1%})"
+        lines.append(f"| {row['loops']:.0f} | {row['images']:,.0f} | {error} |")
+    lines += ["", "| images made worse, strength | loops | error |", "| --- | --- | --- |"]
+    for path in sorted(folder.glob("robustness_*.csv")):
+        kind, worse = path.stem.removeprefix("robustness_"), rows_of(path)
+        cells = (" / ".join(f"{row[key]:{form}}" for row in worse) for key, form in
+                 (("strength", "g"), ("loops", ".2f"), ("error", ".1%")))  # fmt: skip
+        lines.append(f"| {kind}: {' | '.join(cells)} |")
+    place = f"{folder.relative_to(ROOT).as_posix()}/"
+    return "\n".join(lines) + "\n" + source(place, facts["analysed"], "of the run")
+
+
+def rows_of(path: Path) -> list[dict[str, float]]:
+    """The rows of a table of numbers."""
+    with path.open(encoding="utf-8", newline="") as file:
+        return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+
+
 def gradients() -> str:
     return "\n".join(gradient_study(path) for path in sorted((ROOT / "results" / "gradients").glob("*.json")))
 
@@ -198,6 +238,7 @@ MAKERS: dict[str, Callable[[], str]] = {
     "gradients": gradients,
     "inference": inference,
     "ablation": ablation,
+    "analysis": looked_at,
     "input_pipeline": input_pipeline,
     "table1": table1,
     "table1_starts": table1_starts,
