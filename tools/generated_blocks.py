@@ -74,17 +74,19 @@ def table1_starts() -> str:
 
 
 def export() -> str:
-    path = "benchmarks/results/export.json"
-    result = read(path, "drnn bench export --json benchmarks/results/export.json")
-    ours, static = result["networks"]
-    lines = [
-        f"| batch | loops | multiply-adds, {ours} / {static} | time | efficiency | gates closed / fixed part, time |"
-    ]
-    lines.append("| --- | --- | --- | --- | --- | --- |")
-    for part, closed in zip(result["efficiency"], result["closed"], strict=True):
-        numbers = " | ".join(f"{part[name]:.3f}" for name in ("macs_ratio", "time_ratio", "efficiency"))
-        lines.append(f"| {part['batch_size']} | {part['mean_loops']:.2f} | {numbers} | {closed['time_ratio']:.3f} |")
-    return "\n".join(lines) + "\n" + source(path, result["environment"], result["seed"])
+    lines, sources = [], []
+    for threads in (1, 2):
+        path = f"benchmarks/results/export_{threads}.json"
+        result = read(path, f"drnn bench export --threads {threads} --json {path}")
+        ours, static = result["networks"]
+        for part, closed in zip(result["efficiency"], result["closed"], strict=True):
+            numbers = " | ".join(f"{part[name]:.3f}" for name in ("macs_ratio", "time_ratio", "efficiency"))
+            cells = f"{part['batch_size']} | {part['mean_loops']:.2f} | {numbers} | {closed['time_ratio']:.3f}"
+            lines.append(f"| {result['session_threads']} | {cells} |")
+        sources.append(source(path, result["environment"], result["seed"]))
+    work = f"multiply-adds, {ours} / {static}"
+    head = f"| threads | batch | loops | {work} | time | efficiency | gates closed / fixed part |"
+    return "\n".join([head, "|" + " --- |" * 7, *lines]) + "\n" + "".join(sources)
 
 
 def export_sizes() -> str:

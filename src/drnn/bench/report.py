@@ -23,7 +23,14 @@ def _own_loops(entries: list[dict]) -> list[str]:
     seen = next(entry for entry in entries if entry["rate"] is None)
     mean, most, spread = (seen[name] for name in ("mean_loops", "max_loops", "std_loops"))
     loops = f"{mean:.2f} of {most} loops an image, standard deviation {spread:.2f}" if most else "No gates"
-    return [f"{loops}.", "", _line(HEADER), _line(["---"] * len(HEADER)), *map(_line, sorted(rows)), ""]
+    return [
+        f"{loops}.",
+        "",
+        _line(HEADER),
+        _line(["---"] * len(HEADER)),
+        *map(_line, sorted(rows, key=lambda row: (row[0], int(row[1]), int(row[2])))),
+        "",
+    ]
 
 
 def _row(entry: dict) -> tuple[str, ...]:
@@ -33,7 +40,7 @@ def _row(entry: dict) -> tuple[str, ...]:
         f"{ours * 1e3:.1f}", f"{static * 1e3:.1f}", f"{entry['ratio']:.3f}",
         f"{entry['macs_mean'] / entry['static_macs']:.3f}", f"{entry['efficiency']:.3f}",
         "-" if entry["limit"] is None else f"{entry['limit']:.3f}", f"{entry['latency_p95_s'][0] / ours:.2f}",
-        " / ".join(f"{size / 1e6:.1f}" for size in entry.get("peak_bytes", ())) or "-",
+        " / ".join(f"{size / 1e6:.1f}" for size in entry["peak_bytes"]),
     )  # fmt: skip
 
 
