@@ -12,6 +12,7 @@ from drnn.weights import Preprocessing
 from .small import small_network
 
 
+@pytest.mark.filterwarnings("ignore:The given buffer is not writable")  # torch 2.11, about its own loader
 @pytest.mark.parametrize("form", ["branches", "dense"])
 def test_a_reloaded_program_equals_eager(tmp_path, form):
     model = small_network()
