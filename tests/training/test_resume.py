@@ -77,6 +77,20 @@ def test_stopped_in_mid_epoch_a_run_goes_on_to_the_same_bits(step, minutes, unbr
     assert len(checkpoints(tmp_path)) == 2
 
 
+def test_stopped_between_an_epochs_last_update_and_its_evaluation(unbroken, tmp_path, monkeypatch):
+    """No update is left to make then, and still the epoch's learning rate is that of its last one."""
+
+    def stop(session):
+        raise Stopped
+
+    monkeypatch.setattr(Session, "test", stop)
+    with pytest.raises(Stopped):
+        train(TINY, tmp_path, progress=False, checkpoint_minutes=0)
+    monkeypatch.undo()
+    train(TINY, tmp_path, progress=False)
+    assert_same_run(tmp_path, unbroken)
+
+
 def test_twenty_kills_leave_the_same_bits(tmp_path):
     """SIGKILL at random moments of one short run; each attempt goes on where the last checkpoint was."""
     killed, unbroken = tmp_path / "killed", tmp_path / "unbroken"

@@ -87,14 +87,14 @@ class Session:
         """The rest of this epoch; returns its metrics. ``after_step`` is called between steps."""
         recipe, started = self.recipe, time.perf_counter()
         plan = EpochPlan(recipe.seed, self.epoch, recipe.batch_size, self.batch)
-        first, lr = self.batch, 0.0
+        first = self.batch
         self.model.train()
         with tqdm(
             total=self.batches * recipe.batch_size, initial=first * recipe.batch_size, unit="img", unit_scale=True,
             desc=f"epoch {self.epoch + 1}/{recipe.epochs}", disable=None if progress else True, leave=False,
         ) as bar:  # fmt: skip
             for images, labels in self.source.train_batches(plan, self.augmentation, self.workers.share):
-                lr = self.update(images.to(self.workers.device), labels.to(self.workers.device))
+                self.update(images.to(self.workers.device), labels.to(self.workers.device))
                 self.batch += 1
                 if self.workers.device.type == "cpu" or self.batch % FETCH_EVERY == 0 or self.batch == self.batches:
                     self.look(bar, (time.perf_counter() - started) / (self.batch - first))
@@ -103,6 +103,7 @@ class Session:
         seconds = time.perf_counter() - started
         means = self.tally.over_all(self.workers).means()
         rate = (self.batches - first) * recipe.batch_size / seconds
+        lr = learning_rate(recipe, self.time_of(self.batches - 1))
         return {"epoch": self.epoch + 1, "lr": lr, **means, "images_per_s": rate}
 
     def look(self, bar: tqdm, step_s: float) -> None:
@@ -112,18 +113,20 @@ class Session:
             left = tqdm.format_interval((self.recipe.epochs * self.batches - self.steps) * step_s)
             bar.set_postfix({**self.tally.short(), "run left": left}, refresh=False)
 
-    def update(self, images: Tensor, labels: Tensor) -> float:
-        """One update from a batch on the device; returns the learning rate it was made with."""
-        recipe, at = self.recipe, self.epoch + (self.batch + 0.5) / self.batches
+    def time_of(self, batch: int) -> float:
+        """Where in the run the update from a 0-based batch of this epoch is made, in epochs."""
+        return self.epoch + (batch + 0.5) / self.batches
+
+    def update(self, images: Tensor, labels: Tensor) -> None:
+        """One update from a batch on the device."""
+        recipe, at = self.recipe, self.time_of(self.batch)
         if not self.captured and can_capture(self.model) and not self.workers.several:
             self.run_step, self.captured = CapturedStep(self.step, images, labels), True
         torch.manual_seed(seed_of(recipe.seed, self.epoch, self.batch, self.workers.share.rank))
-        lr = learning_rate(recipe, at)
-        set_lr(self.optimizer, lr)
+        set_lr(self.optimizer, learning_rate(recipe, at))
         self.tally.add(self.run_step(images, labels, rate_weight(recipe, at)))
         if self.average is not None:
             self.average.update(self.model)
-        return lr
 
     def end_epoch(self) -> None:
         """Stand at the start of the next one."""
