@@ -168,10 +168,10 @@ def findings(folder: Path) -> str:
     few, *_, many = sorted((row["mean"], name) for name, row in by_class)
     lines = [
         f"**{facts['run']}** ({facts['model']}, weights {facts['weights']}), {facts['images']:,} test images of "
-        f"{facts['dataset']}, accuracy {facts['accuracy']:.2%}. Loops: mean {loops['mean']:.2f} of {loops['most']}, "
-        f"standard deviation {loops['std']:.2f}, {loops['expected']:.2f} expected at the target rate; fewest and most "
-        f"by class: {few[1]} ({few[0]:.2f}) and {many[1]} ({many[0]:.2f}). Images that leave early: accuracy "
-        f"{early['accuracy']:.1%}, calibration error {early['ece']:.3f}; late: {late['accuracy']:.1%}, "
+        f"{facts['dataset']}, accuracy {facts['accuracy']:.2%}. Loops: mean {loops['mean']:.2f}, at most "
+        f"{loops['most']}, standard deviation {loops['std']:.2f}, {loops['expected']:.2f} expected at the target rate; "
+        f"fewest and most by class: {few[1]} ({few[0]:.2f}) and {many[1]} ({many[0]:.2f}). Images that leave early: "
+        f"accuracy {early['accuracy']:.1%}, calibration error {early['ece']:.3f}; late: {late['accuracy']:.1%}, "
         f"{late['ece']:.3f}.\n",
         "| loops | images | error, 95 % interval |",
         "| --- | --- | --- |",

@@ -5,9 +5,7 @@ import copy
 import pytest
 import torch
 
-from drnn.core import GateDecision, ILVBN2d, LoopGroups, OpenGate, RecursiveBlock
-from drnn.core.groups import group_moments
-from drnn.core.norms import LEAVING, DecisionBatchNorm2d
+from drnn.core import GateDecision, ILVBN2d, OpenGate, RecursiveBlock
 from drnn.models.blocks import BasicBlock
 
 from .small import images, make_block
@@ -88,100 +86,9 @@ def test_an_empty_batch_stays_empty(block):
     assert record.executed.shape == (0, 3)
 
 
-def test_images_that_left_change_nothing():
-    norm, x = DecisionBatchNorm2d(4).double(), images(6)
-    arrives = torch.tensor([True, True, False, True, False, True])
-    executes = torch.tensor([True, False, False, True, False, False])
-    results = []
-    for filling in (0.0, 1e6):
-        twin, filled = copy.deepcopy(norm), x.clone()
-        filled[~arrives] = filling
-        out = twin(filled, 0, LoopGroups(arrives, executes))
-        results.append((out[arrives], *(buffer for _, buffer in twin.named_buffers())))
-    for zero, huge in zip(*results, strict=True):
-        assert torch.equal(zero, huge)
-
-
-@pytest.mark.parametrize("executing", [0, 1, 2])
-def test_groups_of_at_most_one_value_use_the_running_statistics(executing):
-    norm, x = DecisionBatchNorm2d(2).double(), images(2, 2, 1)
-    with torch.no_grad():
-        norm.running_mean.copy_(torch.tensor([0.3, -0.2]))
-    executes = torch.arange(2) < executing
-    out = norm(x, 0, LoopGroups(torch.ones(2, dtype=torch.bool), executes))
-    by_running = copy.deepcopy(norm).eval()
-    by_running.running_mean.copy_(torch.tensor([0.3, -0.2]))
-    by_running.running_var.fill_(1)
-    alone = executing == 1
-    assert torch.equal(torch.isclose(out, by_running(x)).all(), torch.tensor(alone))
-    assert int(norm.num_batches_tracked) == (executing == 2)
-
-
-@pytest.mark.parametrize("apart", [False, True])
-def test_without_momentum_both_groups_keep_plain_averages(apart):
-    """As torch's own norms do; a batch without a group counts for nothing in it."""
-    norm, first = DecisionBatchNorm2d(4).double(), images(6)
-    norm.momentum = None
-    norm.running_mean.fill_(7)
-    norm.skipped_mean.fill_(7)
-    norm.reset_running_stats()
-    batches = [(first, [0, 1, 2, 3], [4, 5]), (images(6) + 3, [0, 1, 2, 3, 4, 5], []), (images(6) * 2, [1], [0, 2])]
-    for x, going, leaving in batches:
-        if apart:
-            norm(x[going], 0, None)
-            norm(x[leaving], 0, LEAVING)
-        else:
-            executes, arrives = (torch.isin(torch.arange(6), torch.tensor(rows)) for rows in (going, going + leaving))
-            norm(x, 0, LoopGroups(arrives, executes))
-    going, leaving = ([x[batch[group]] for x, *batch in batches if batch[group]] for group in (0, 1))
-    for kind, parts in (("running", going), ("skipped", leaving)):
-        mean = torch.stack([part.mean((0, 2, 3)) for part in parts]).mean(0)
-        var = torch.stack([part.var((0, 2, 3)) for part in parts]).mean(0)
-        torch.testing.assert_close(getattr(norm, f"{kind}_mean"), mean)
-        torch.testing.assert_close(getattr(norm, f"{kind}_var"), var)
-
-
 def test_a_batch_of_one_value_trains():
     block = make_block(opening=20.0)
     assert torch.isfinite(block(images(1, size=1))).all()
-
-
-def test_moments_of_groups_are_exact_far_from_zero():
-    x = torch.randn(8, 3, 4, 4, generator=torch.Generator().manual_seed(0)) + 1e3
-    members = torch.stack([torch.arange(8) < 5, torch.arange(8) == 9])
-    mean, var, count = group_moments(x, members)
-    exact = x[:5].double()
-    torch.testing.assert_close(mean[0].double(), exact.mean((0, 2, 3)), rtol=1e-6, atol=0)
-    torch.testing.assert_close(var[0].double(), exact.var((0, 2, 3), correction=0), rtol=1e-3, atol=0)
-    assert count[:, 0].tolist() == [80, 0]
-    assert not mean[1].any()
-
-
-@pytest.mark.parametrize(("offset", "spread"), [(0.0, 1.0), (1e3, 1.0), (0.0, 1e-4), (-20.0, 1e-3)])
-def test_normalising_groups_in_float32_equals_the_formula_in_float64(offset, spread):
-    """Outputs and all gradients; a tiny variance, and a large mean, cost no more than float32's own rounding of x."""
-    generator, norm = torch.Generator().manual_seed(0), DecisionBatchNorm2d(3)
-    torch.nn.init.normal_(norm.weight, generator=generator)
-    x = torch.randn(9, 3, 4, 4, generator=generator) * spread + offset
-    dy = torch.randn(x.shape, generator=generator)
-    arrives, executes = torch.arange(9) < 8, torch.arange(9) < 5
-    dy[~arrives] = 0  # nothing flows back to an image that left
-    exact_x, exact_w = x.double().requires_grad_(), norm.weight.detach().double().requires_grad_()
-    parts = []
-    for group in (exact_x[:5], exact_x[5:8]):
-        var, mean = torch.var_mean(group, (0, 2, 3), correction=0, keepdim=True)
-        parts.append((group - mean) / (var + norm.eps).sqrt() * exact_w[:, None, None])
-    exact = torch.cat(parts)
-    expected = torch.autograd.grad(exact, (exact_x, exact_w), dy[:8].double())
-    x.requires_grad_()
-    out = norm(x, 0, LoopGroups(arrives, executes))
-    got = torch.autograd.grad(out, (x, norm.weight, norm.bias), dy)
-    tolerance = 1e-5 + abs(offset) * 2e-7 / spread  # float32 knows x to 6e-8 of its size
-    torch.testing.assert_close(out[:8].double(), exact, rtol=1e-5, atol=tolerance)
-    scale = float(expected[0].abs().max())
-    torch.testing.assert_close(got[0].double(), expected[0], rtol=1e-5, atol=tolerance * scale)
-    torch.testing.assert_close(got[1].double(), expected[1], rtol=1e-5, atol=tolerance * 100)
-    torch.testing.assert_close(got[2], dy.sum((0, 2, 3)), rtol=1e-5, atol=1e-5)
 
 
 def naive_and_lvbn():

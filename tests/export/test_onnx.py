@@ -46,15 +46,11 @@ def files(model, tmp_path_factory):
 
 
 def count_weights(proto, shape):
-    return sum(tuple(part.dims) == shape for graph in onnx_file._graphs(proto.graph) for part in graph.initializer)
+    return sum(tuple(part.dims) == shape for graph in onnx_file.graphs_in(proto.graph) for part in graph.initializer)
 
 
 def all_nodes(graph):
-    for node in graph.node:
-        yield node
-        for attribute in node.attribute:
-            if attribute.HasField("g"):
-                yield from all_nodes(attribute.g)
+    return (node for part in onnx_file.graphs_in(graph) for node in part.node)
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=str)
@@ -118,7 +114,7 @@ def test_weights_lie_in_the_branch_that_alone_uses_them(files, kind):
     """There onnxruntime lays convolutions out for its fastest kernels; weights from outside keep it from that."""
     convolutions = [
         (graph, node.input[1])
-        for graph in onnx_file._graphs(onnx.load(files[kind]).graph)
+        for graph in onnx_file.graphs_in(onnx.load(files[kind]).graph)
         for node in graph.node
         if node.op_type == "Conv"
     ]

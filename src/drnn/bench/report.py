@@ -17,20 +17,13 @@ def markdown(entries: list[dict]) -> str:
 
 
 def _own_loops(entries: list[dict]) -> list[str]:
-    rows = [_row(entry) for entry in entries if entry["rate"] is None]
-    if not rows:
+    own = [entry for entry in entries if entry["rate"] is None]
+    if not own:
         return []
-    seen = next(entry for entry in entries if entry["rate"] is None)
-    mean, most, spread = (seen[name] for name in ("mean_loops", "max_loops", "std_loops"))
+    mean, most, spread = (own[0][name] for name in ("mean_loops", "max_loops", "std_loops"))
     loops = f"{mean:.2f} of {most} loops an image, standard deviation {spread:.2f}" if most else "No gates"
-    return [
-        f"{loops}.",
-        "",
-        _line(HEADER),
-        _line(["---"] * len(HEADER)),
-        *map(_line, sorted(rows, key=lambda row: (row[0], int(row[1]), int(row[2])))),
-        "",
-    ]
+    rows = map(_row, sorted(own, key=lambda entry: (entry["form"], entry["threads"], entry["batch_size"])))
+    return [f"{loops}.", "", _line(HEADER), _line(["---"] * len(HEADER)), *map(_line, rows), ""]
 
 
 def _row(entry: dict) -> tuple[str, ...]:

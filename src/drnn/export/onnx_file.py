@@ -83,7 +83,7 @@ def to_proto(network: ExportableNetwork, any_size: bool) -> "onnx.ModelProto":
         )
     assert made is not None
     proto = made.model_proto
-    for graph in _graphs(proto.graph):
+    for graph in graphs_in(proto.graph):
         for part in (*graph.node, *graph.value_info, *graph.input, *graph.output, *graph.initializer):
             part.ClearField("metadata_props")
             part.ClearField("doc_string")
@@ -105,19 +105,20 @@ def describe(proto: "onnx.ModelProto", model: Classifier, preprocessing: Preproc
     onnx.helper.set_model_props(proto, {key: json.dumps(value) for key, value in facts.items()})
 
 
-def _graphs(graph: "onnx.GraphProto") -> Iterator["onnx.GraphProto"]:
+def graphs_in(graph: "onnx.GraphProto") -> Iterator["onnx.GraphProto"]:
+    """A graph and those of its branches, of theirs, and so on."""
     yield graph
     for node in graph.node:
         for attribute in node.attribute:
             if attribute.HasField("g"):
-                yield from _graphs(attribute.g)
+                yield from graphs_in(attribute.g)
 
 
 def _move_inside(graph: "onnx.GraphProto") -> None:
     """Move each constant that one branch alone uses into that branch: onnxruntime lays out only what lies there."""
     branches = [part.g for node in graph.node for part in node.attribute if part.HasField("g")]
     inside = [_names_in(branch) for branch in branches]
-    here = {name for node in graph.node for name in node.input} | {value.name for value in graph.output}
+    here = _names_of(graph)
     kept = []
     for part in graph.initializer:
         users = [branch for branch, names in zip(branches, inside, strict=True) if part.name in names]
@@ -134,10 +135,12 @@ def _move_inside(graph: "onnx.GraphProto") -> None:
 
 def _names_in(graph: "onnx.GraphProto") -> set[str]:
     """What the nodes and outputs of a graph and of those in it name."""
-    parts = list(_graphs(graph))
-    return {name for part in parts for node in part.node for name in node.input} | {
-        value.name for part in parts for value in part.output
-    }
+    return set().union(*map(_names_of, graphs_in(graph)))
+
+
+def _names_of(graph: "onnx.GraphProto") -> set[str]:
+    """What the nodes and outputs of a graph name, without those in it."""
+    return {name for node in graph.node for name in node.input} | {value.name for value in graph.output}
 
 
 def _name_sizes(graph: "onnx.GraphProto") -> None:
@@ -148,7 +151,7 @@ def _name_sizes(graph: "onnx.GraphProto") -> None:
         for axis in value.type.tensor_type.shape.dim:
             if axis.dim_param:
                 axis.dim_param = names.get(axis.dim_param, axis.dim_param)
-    for inner in _graphs(graph):
+    for inner in graphs_in(graph):
         inner.ClearField("value_info")  # shapes of the inside: onnxruntime infers its own
 
 
