@@ -15,8 +15,9 @@ import drnn
 from drnn.core import LVBN2d
 from drnn.core.loops import loop_dense, loop_executing
 from drnn.inference import fold, gates_of
-from drnn.inference.folded_conv import FoldedConv2d, can_fuse
+from drnn.inference.folded_conv import FoldedConv2d
 from drnn.inference.folded_gate import FoldedGate
+from drnn.inference.laid_out import can_fuse
 from drnn.inference.optimize import choose_form, faster_format
 from drnn.timing import PairedTimes
 

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from drnn.core import LVBN2d
+from drnn.inference.laid_out import LaidOutWeights
 
 # name -> what torch.ops.mkldnn calls it, with its scalars
 ACTIVATIONS: dict[str | None, tuple[str, list[float]]] = {
@@ -64,7 +65,7 @@ class FoldedConv2d(nn.Module):
     """``activation(norm(conv(x)) + residual)`` in evaluation, with the norm of each loop folded in.
 
     On a CPU in float32, where torch has oneDNN, sum and activation run inside the convolution on weights laid out for
-    it at the first call; elsewhere they run in place behind it. Both are for evaluation only.
+    it when a size is met for the first time; elsewhere they run in place behind it. Both are for evaluation only.
 
     Args:
         conv: the convolution that the loops share.
@@ -82,7 +83,7 @@ class FoldedConv2d(nn.Module):
             self.register_buffer(f"weight{loop}", weight)
             self.register_buffer(f"bias{loop}", bias)
         self.num_sets = len(norms)
-        self._packed: dict[int, Tensor] = {}
+        self._laid_out = LaidOutWeights()
 
     def forward(
         self, x: Tensor, loop: int = 0, activation: str | None = None, residual: Tensor | None = None
@@ -112,10 +113,10 @@ class FoldedConv2d(nn.Module):
 
     def _fused(self, x: Tensor, loop: int, activation: str | None, residual: Tensor | None) -> Tensor:
         where = (list(self.padding), list(self.stride), list(self.dilation), self.groups)
-        if loop not in self._packed:
-            weight = self.get_buffer(f"weight{loop}")
-            self._packed[loop] = torch.ops.mkldnn._reorder_convolution_weight(weight, *where, list(x.shape))
-        weight, bias = self._packed[loop], self._buffers[f"bias{loop}"]
+        weight, bias = (
+            self._laid_out.get(loop, self.get_buffer(f"weight{loop}"), x, where),
+            self._buffers[f"bias{loop}"],
+        )
         name, scalars = ACTIVATIONS[activation]
         if residual is None:
             return torch.ops.mkldnn._convolution_pointwise(x, weight, bias, *where, name, scalars, "")
@@ -124,15 +125,9 @@ class FoldedConv2d(nn.Module):
         return y.clamp_(0.0, 6.0) if activation == "relu6" else y
 
     def _apply(self, fn, recurse=True):
-        self._packed = {}  # laid out for the old device or dtype
+        self._laid_out = LaidOutWeights()  # the old ones are for the old device or dtype
         return super()._apply(fn, recurse)
 
     def __getstate__(self) -> dict:
         """Without the laid-out weights, which cannot be copied; the next call makes them again."""
-        return {**self.__dict__, "_packed": {}}
-
-
-def can_fuse() -> bool:
-    """Whether this torch has the fused kernels; they are torch's own, used by its compiler, and not documented."""
-    kernels = ("_convolution_pointwise", "_reorder_convolution_weight")
-    return torch.backends.mkldnn.is_available() and all(hasattr(torch.ops.mkldnn, name) for name in kernels)
+        return {**self.__dict__, "_laid_out": LaidOutWeights()}

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from drnn.inference.folded_blocks import FoldedPreActivation, FoldedResidual
-from drnn.inference.folded_conv import FoldedConv2d, can_fuse
+from drnn.inference.folded_conv import FoldedConv2d
 from drnn.inference.folded_gate import FoldedGate, can_fold
+from drnn.inference.laid_out import can_fuse
 from drnn.models import Classifier, set_dense
 from drnn.models.blocks import InvertedResidual, PreActivationBlock, ResidualBlock
 from drnn.timing import time_pairs

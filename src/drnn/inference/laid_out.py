@@ -1,0 +1,48 @@
+"""Weights as oneDNN wants them, for whatever sizes come by."""
+
+import torch
+from torch import Tensor
+
+KERNELS = ("_convolution_pointwise", "_reorder_convolution_weight", "_get_mkldnn_serialized_md")
+Places = tuple[list[int], list[int], list[int], int]  # padding, stride, dilation, groups
+
+
+class LaidOutWeights:
+    """The weights of one convolution, a set a loop, laid out for the sizes it has met.
+
+    Which layout is the fastest depends on the size of the images, on the number of threads and, on several threads, on
+    whether there is one image or more. A convolution on weights of another layout lays them out at every call, which
+    took ten times as long as the convolution itself; and a batch from which images leave changes its size. So each
+    size, a power of two of images standing for those up to the next, is asked for once; sizes that want the same layout
+    share their weights.
+    """
+
+    def __init__(self):
+        self._layouts: dict[tuple[int, int, int, int], bytes] = {}
+        self._weights: dict[tuple[int, bytes], Tensor] = {}
+
+    def __len__(self) -> int:
+        """How many laid-out weights are kept."""
+        return len(self._weights)
+
+    def get(self, loop: int, weight: Tensor, x: Tensor, places: Places) -> Tensor:
+        """``weight`` of that loop, laid out for x ``(N, C, H, W)``; only what has not been met yet takes time."""
+        images, _, *size = x.shape
+        images = 1 << images.bit_length() - 1
+        met = (torch.get_num_threads(), images, *size)
+        layout = self._layouts.get(met)
+        if layout is not None and (loop, layout) in self._weights:
+            return self._weights[loop, layout]
+        made = torch.ops.mkldnn._reorder_convolution_weight(weight, *places, [images, *x.shape[1:]])
+        layout = self._layouts[met] = layout_of(made)
+        return self._weights.setdefault((loop, layout), made)
+
+
+def layout_of(weight: Tensor) -> bytes:
+    """How oneDNN laid ``weight`` out, in its own description."""
+    return bytes(torch.ops.mkldnn._get_mkldnn_serialized_md(weight).tolist())
+
+
+def can_fuse() -> bool:
+    """Whether this torch has the fused kernels; they are torch's own, used by its compiler, and not documented."""
+    return torch.backends.mkldnn.is_available() and all(hasattr(torch.ops.mkldnn, name) for name in KERNELS)

@@ -1,0 +1,55 @@
+"""Weights lie as oneDNN wants them for the batch at hand, whatever batches came before."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from drnn.inference.folded_conv import FoldedConv2d
+from drnn.inference.laid_out import LaidOutWeights, can_fuse, layout_of
+
+pytestmark = pytest.mark.skipif(not can_fuse(), reason="this torch has no fused kernels")
+BATCHES = [8, 1, 3, 8, 1]
+PLACES = ([0, 0], [1, 1], [1, 1], 1)
+
+
+@pytest.fixture(params=[1, 2])
+def threads(request):
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
+
+
+def asked(weight, images, side=14):
+    """What oneDNN asks for at that size."""
+    made = torch.ops.mkldnn._reorder_convolution_weight(weight, *PLACES, [images, weight.shape[1], side, side])
+    return layout_of(made)
+
+
+def test_every_size_finds_the_layout_it_asks_for_and_equal_layouts_are_kept_once(threads):
+    weights, laid_out = torch.randn(2, 1024, 256, 1, 1), LaidOutWeights()
+    for batch in BATCHES:
+        for loop, weight in enumerate(weights):
+            found = laid_out.get(loop, weight, torch.zeros(batch, 256, 14, 14), PLACES)
+            assert layout_of(found) == asked(weight, batch)
+    assert len(laid_out) == 2 * len({asked(weights[0], batch) for batch in BATCHES})
+
+
+def test_what_was_met_is_not_laid_out_again():
+    weight, laid_out = torch.randn(64, 16, 1, 1), LaidOutWeights()
+    x = torch.zeros(5, 16, 8, 8)
+    first = laid_out.get(0, weight, x, PLACES)
+    assert laid_out.get(0, weight, x, PLACES) is first
+    assert laid_out.get(0, weight, x[:4], PLACES) is first
+
+
+@torch.inference_mode()
+def test_batches_of_any_size_in_any_order_give_the_same(threads):
+    """A layer that met other sizes, and a copy of it, answer as one that did not."""
+    layer = FoldedConv2d(nn.Conv2d(256, 1024, 1, bias=False), nn.BatchNorm2d(1024).eval())
+    x = torch.randn(8, 256, 14, 14).contiguous(memory_format=torch.channels_last)
+    for batch in BATCHES:
+        expected = FoldedConv2d.forward(copy.deepcopy(layer), x[:batch], 0, "relu")
+        torch.testing.assert_close(layer(x[:batch], 0, "relu"), expected, rtol=0, atol=1e-5)
