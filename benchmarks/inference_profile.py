@@ -3,7 +3,8 @@
 python benchmarks/inference_profile.py                              dr_resnet53 and resnet101, batch 1, one thread
 python benchmarks/inference_profile.py --first dr_resnet74_cifar --batch_size 256
 
-Every part is timed by hooks, in one run after the other of both networks: medians over the rounds. A multiply-add
+Every part is timed by hooks, in one run after the other of both networks: means over the rounds, since a body's batch
+shrinks from call to call. Freed memory is kept, as the command ``drnn`` does. A multiply-add
 is not equally dear everywhere, so each part's milliseconds a G multiply-adds tell what efficiency can come to.
 """
 
@@ -11,7 +12,7 @@ import argparse
 from collections import defaultdict
 from functools import partial
 from pathlib import Path
-from statistics import median
+from statistics import mean
 from time import perf_counter
 
 import torch
@@ -24,6 +25,7 @@ from drnn.bench.subjects import Case, build, script_for
 from drnn.core import RecursiveBlock
 from drnn.costs import count_costs
 from drnn.inference.counterparts import COUNTERPARTS
+from drnn.memory import keep_freed_memory
 from drnn.models import create_model
 from drnn.provenance import environment
 from drnn.storage import write_json
@@ -45,11 +47,12 @@ def parts_of(model: nn.Module) -> dict[str, nn.Module]:
 
 
 class Clock:
-    """Seconds of every part of a network, call after call."""
+    """Seconds of every part of a network, calls and images that went through, since the last reading."""
 
     def __init__(self, model: nn.Module):
         self.seconds: dict[str, float] = defaultdict(float)
         self.calls: dict[str, int] = defaultdict(int)
+        self.images: dict[str, int] = defaultdict(int)
         self.begun: dict[str, float] = {}
         for name, module in parts_of(model).items():
             module.register_forward_pre_hook(partial(self.begin, name))
@@ -59,17 +62,19 @@ class Clock:
         """A part is entered."""
         self.begun[name] = perf_counter()
 
-    def end(self, name: str, *_) -> None:
+    def end(self, name: str, module: nn.Module, arguments: tuple, *_) -> None:
         """A part is left."""
         self.seconds[name] += perf_counter() - self.begun[name]
         self.calls[name] += 1
+        self.images[name] += len(arguments[0])
 
-    def read(self) -> tuple[dict[str, float], dict[str, int]]:
-        """Seconds and calls of each part since the last reading."""
-        found = dict(self.seconds), dict(self.calls)
-        self.seconds.clear()
-        self.calls.clear()
-        return found
+    def read(self) -> tuple[dict[str, float], dict[str, int], dict[str, int]]:
+        """Seconds, calls and images of each part."""
+        kept = (self.seconds, self.calls, self.images)
+        found = tuple(dict(part) for part in kept)
+        for part in kept:
+            part.clear()
+        return found  # type: ignore[return-value]
 
 
 def macs_of_parts(name: str) -> dict[str, float]:
@@ -98,7 +103,7 @@ def profile(case: Case) -> dict:
         scripted = Scripted(ours, script, case.batch_size)
     x = torch.randn(case.batch_size, *ours.input_size, generator=torch.Generator().manual_seed(case.seed))
     clocks = [Clock(ours), Clock(static)]
-    kept: list[list[tuple[float, dict, dict]]] = [[], []]
+    kept: list[list[tuple[float, dict, dict, dict]]] = [[], []]
     for turn in range(-3, case.rounds):
         for side, work in enumerate((partial(run_script, scripted, x, max(turn, 0), 0), partial(static, x))):
             started = perf_counter()
@@ -119,18 +124,18 @@ def profile(case: Case) -> dict:
     }
 
 
-def table(name: str, rounds: list[tuple[float, dict, dict]], batch_size: int) -> dict:
-    """Mean calls, milliseconds an image (median of a call times mean calls), G multiply-adds a call, part by part.
+def table(name: str, rounds: list[tuple[float, dict, dict, dict]], batch_size: int) -> dict:
+    """Part by part: calls a batch, how often an image goes through, milliseconds an image, G multiply-adds a pass.
 
     "between" is what no part accounts for.
     """
     macs, rows = macs_of_parts(name), []
     for part in macs:
-        calls = sum(calls.get(part, 0) for *_, calls in rounds) / len(rounds)
-        call_s = [seconds[part] / calls[part] for _, seconds, calls in rounds if part in calls]
-        ms = calls * median(call_s or [0.0]) * 1e3 / batch_size
-        rows.append({"part": part, "calls": calls, "ms": ms, "g_macs_a_call": macs[part] / 1e9})
-    whole = median(seconds for seconds, *_ in rounds) * 1e3 / batch_size
+        seconds = mean(found.get(part, 0.0) for _, found, _, _ in rounds)
+        calls, images = (mean(found[side].get(part, 0) for _, *found in rounds) for side in (1, 2))
+        row = {"part": part, "calls": calls, "passes": images / batch_size, "ms": seconds * 1e3 / batch_size}
+        rows.append({**row, "g_macs_a_pass": macs[part] / 1e9})
+    whole = mean(found[0] for found in rounds) * 1e3 / batch_size
     return {"name": name, "ms": whole, "between_ms": whole - sum(row["ms"] for row in rows), "parts": rows}
 
 
@@ -143,6 +148,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", type=Path, default=Path(__file__).parent / "results" / "inference_profile.json")
     options = parser.parse_args()
+    keep_freed_memory()
     torch.set_num_threads(options.threads)
     case = Case(options.first, COUNTERPARTS[options.first], options.form, options.batch_size, options.rounds)
     result = profile(case)
@@ -150,10 +156,10 @@ def main() -> None:
     for side in result["sides"]:
         print(f"{side['name']}: {side['ms']:.1f} ms an image, {side['between_ms']:.2f} between the parts")
         for row in side["parts"]:
-            rate = (
-                row["ms"] / (row["calls"] * row["g_macs_a_call"]) if row["calls"] * row["g_macs_a_call"] > 0.001 else 0
-            )
-            print(f"  {row['part']:16} {row['calls']:5.2f} calls {row['ms']:7.2f} ms, {rate:5.1f} ms a G")
+            macs = row["passes"] * row["g_macs_a_pass"]
+            rate = row["ms"] / macs if macs > 0.001 else 0.0
+            print(f"  {row['part']:16} {row['calls']:5.2f} calls {row['passes']:5.2f} passes {row['ms']:7.2f} ms, "
+                  f"{rate:5.1f} ms a G")  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from drnn.core import GateRecord, RecursiveBlock, target_rate_loss
 from drnn.export import export_onnx, load_onnx
 from drnn.inference import optimize
+from drnn.memory import keep_freed_memory
 from drnn.models import Classifier, create_model, list_models, set_dense
 from drnn.weights import from_pretrained, save_pretrained
 from drnn.weights.timm_models import register as register_with_timm
@@ -18,6 +19,7 @@ __all__ = [
     "create_model",
     "export_onnx",
     "from_pretrained",
+    "keep_freed_memory",
     "list_models",
     "load_onnx",
     "optimize",

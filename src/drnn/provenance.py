@@ -10,6 +10,8 @@ from pathlib import Path
 
 import torch
 
+from drnn.memory import keeps_freed_memory
+
 
 def environment() -> dict:
     """Plain values, as result files keep them."""
@@ -24,6 +26,7 @@ def environment() -> dict:
         "processor": _processor(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
+        "freed_memory": "kept" if keeps_freed_memory() else "returned",
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
     }
 

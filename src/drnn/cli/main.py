@@ -5,6 +5,8 @@ import sys
 from difflib import get_close_matches
 from importlib import import_module
 
+from drnn.memory import keep_freed_memory
+
 VERBS = {
     "train": "train a network by a recipe, evaluate it, and keep the run in a folder",
     "runs": "list runs with their best error",
@@ -64,6 +66,7 @@ def main(argv: list[str] | None = None) -> int:
         hint = f"did you mean {near[0]!r}?" if near else f"choose one of {', '.join(VERBS)}."
         print(f"drnn: there is no verb {verb!r}; {hint}", file=sys.stderr)
         return 2
+    keep_freed_memory()
     logging.basicConfig(format="drnn: %(message)s", level=logging.WARNING)
     logging.getLogger("drnn").setLevel(logging.INFO)
     try:

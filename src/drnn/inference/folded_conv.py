@@ -1,5 +1,7 @@
 """A convolution that carries its norms inside: one weight and one bias for every loop."""
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
@@ -75,7 +77,7 @@ class FoldedConv2d(nn.Module):
 
     def __init__(self, conv: nn.Conv2d, norm: nn.Module, fuse: bool = True):
         super().__init__()
-        self.stride, self.padding, self.dilation = conv.stride, conv.padding, conv.dilation
+        self.stride, self.padding, self.dilation = conv.stride, cast(tuple[int, ...], conv.padding), conv.dilation
         self.groups, self.fuse = conv.groups, fuse
         norms = norms_of(norm)
         for loop, part in enumerate(norms):

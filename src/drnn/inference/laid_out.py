@@ -18,7 +18,7 @@ class LaidOutWeights:
     """
 
     def __init__(self):
-        self._layouts: dict[tuple[int, int, int, int], bytes] = {}
+        self._layouts: dict[tuple[int, ...], bytes] = {}
         self._weights: dict[tuple[int, bytes], Tensor] = {}
 
     def __len__(self) -> int:
