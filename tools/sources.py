@@ -1,0 +1,20 @@
+"""Result files, and the line that says where numbers come from."""
+
+import json
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+
+
+def read(path: str, command: str) -> dict:
+    file = ROOT / path
+    if not file.is_file():
+        sys.exit(f"{path} is missing; make it with: {command}")
+    return json.loads(file.read_text(encoding="utf-8"))
+
+
+def source(path: str, environment: dict, seed: object) -> str:
+    keys = ("commit", "date", "processor", "cores", "threads", "python", "torch")
+    facts = ", ".join(f"{key} {environment[key]}" for key in keys)
+    return f"\nFrom `{path}`: `{environment['command']}`, seed {seed}, {facts}.\n"

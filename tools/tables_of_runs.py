@@ -1,0 +1,127 @@
+"""Tables of `results`: experiments, analyses and the digits comparison, as Markdown."""
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from sources import ROOT, read, source
+
+from drnn import compare
+from drnn.reproduce.report import ablation_markdown, read_results, table1_markdown
+
+
+def digits() -> str:
+    path = "results/digits/compare.json"
+    result = read(path, "make demo && cp runs/compare.json results/digits/")
+    return compare.markdown(result) + source(path, result["environment"], result["runs"][0]["seed"])
+
+
+def table1() -> str:
+    return "\n".join(_experiment(folder, table1_markdown) for folder in _labels("*", without="ablation-*"))
+
+
+def ablation() -> str:
+    return "\n".join(_experiment(folder, ablation_markdown) for folder in _labels("ablation-*/*"))
+
+
+def _labels(pattern: str, without: str = "") -> list[Path]:
+    folders = sorted(path for path in (ROOT / "results" / "cifar10").glob(pattern) if path.is_dir())
+    return [path for path in folders if not (without and path.match(without))]
+
+
+def _experiment(folder: Path, show: Callable[[Path], str]) -> str:
+    """The table of a folder, its recipe in a line, and where each run was done."""
+    results = read_results(folder)
+    recipe, place = results[0]["recipe"], folder.relative_to(ROOT).as_posix()
+    images = f"{recipe['train_images'] or 50_000 - recipe['held_out']:,}"
+    tested = f"{results[0]['images']:,} {'held-out training' if recipe['held_out'] else 'test'} images"
+    hours = ", ".join(f"{result['row']} {result['train_s'] / 60:.0f}" for result in results)
+    seeds = ", ".join(dict.fromkeys(str(result["seed"]) for result in results))
+    begun = results[0]["trained_on"][0]
+    commits = ", ".join(dict.fromkeys(part["commit"] for result in results for part in result["trained_on"]))
+    lines = [
+        f"**{results[0]['label']}**: {recipe['epochs']} epochs on {images} images, batch {recipe['batch_size']}, "
+        f"lr {recipe['lr']:g} ({recipe['schedule']}), cutout {recipe['cutout'] or 'none'}, tested on {tested}.",
+        show(folder),
+        f"From `{place}/*.json`: `{results[0]['environment']['command']}`, seeds {seeds}, "
+        f"commits {commits}, {begun['processor']}, {begun['cores']} cores, torch {begun['torch']}. "
+        f"Minutes a run, several side by side: {hours}.\n",
+    ]
+    return "\n\n".join(line.rstrip("\n") for line in lines) + "\n"
+
+
+def looked_at() -> str:
+    return "\n".join(findings(path.parent) for path in sorted((ROOT / "results" / "analysis").glob("*/facts.json")))
+
+
+def findings(folder: Path) -> str:
+    """What ``drnn analyze`` found about one run: error by loops, classes, early and late, worse images."""
+    facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
+    loops, (early, late) = facts["loops"], rows_of(folder / "early_and_late.csv")
+    by_class = zip(facts["classes"], rows_of(folder / "by_class.csv"), strict=True)
+    few, *_, many = sorted((row["mean"], name) for name, row in by_class)
+    lines = [
+        f"**{facts['run']}** ({facts['model']}, weights {facts['weights']}), {facts['images']:,} test images of "
+        f"{facts['dataset']}, accuracy {facts['accuracy']:.2%}. Loops: mean {loops['mean']:.2f}, at most "
+        f"{loops['most']}, standard deviation {loops['std']:.2f}, {loops['expected']:.2f} expected at the target rate; "
+        f"fewest and most by class: {few[1]} ({few[0]:.2f}) and {many[1]} ({many[0]:.2f}). Images that leave early: "
+        f"accuracy {early['accuracy']:.1%}, calibration error {early['ece']:.3f}; late: {late['accuracy']:.1%}, "
+        f"{late['ece']:.3f}.\n",
+        "| loops | images | error, 95 % interval |",
+        "| --- | --- | --- |",
+    ]
+    for row in rows_of(folder / "error_by_loops.csv"):
+        error = f"{row['error']:.1%} ({row['low']:.1%} to {row['high']:.1%})"
+        lines.append(f"| {row['loops']:.0f} | {row['images']:,.0f} | {error} |")
+    lines += ["", "| images made worse, strength | loops | error |", "| --- | --- | --- |"]
+    for path in sorted(folder.glob("robustness_*.csv")):
+        kind, worse = path.stem.removeprefix("robustness_"), rows_of(path)
+        cells = (" / ".join(f"{row[key]:{form}}" for row in worse) for key, form in
+                 (("strength", "g"), ("loops", ".2f"), ("error", ".1%")))  # fmt: skip
+        lines.append(f"| {kind}: {' | '.join(cells)} |")
+    place = f"{folder.relative_to(ROOT).as_posix()}/"
+    return "\n".join(lines) + "\n" + source(place, facts["analysed"], "of the run")
+
+
+def rows_of(path: Path) -> list[dict[str, float]]:
+    """The rows of a table of numbers."""
+    with path.open(encoding="utf-8", newline="") as file:
+        return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+
+
+def gradients() -> str:
+    return "\n".join(gradient_study(path) for path in sorted((ROOT / "results" / "gradients").glob("*.json")))
+
+
+def gradient_study(path: Path) -> str:
+    """One study: growth of gradients over the loops, and errors at its end."""
+    result = json.loads(path.read_text(encoding="utf-8"))
+    changes = ", ".join(f"{key} {value}" for key, value in result["overrides"].items()) or "none"
+    kinds = ("running", "batch", "recalibrated", "own", "mixed")
+    lines = [
+        f"**{result['recipe']['model']}** (fields changed: {changes}), {result['train_images']:,} images of "
+        f"{result['dataset']}, {result['recipe']['epochs']} epochs, batch {result['recipe']['batch_size']}, lr "
+        f"{result['recipe']['lr']:g}. First reading / last reading (steps); errors after the last epoch.\n",
+        "| | steps | gradient at the first input over that at the last | largest summed gradient of a block | gamma / "
+        f"sigma, mean | training loss | training error | {' | '.join(f'test: {kind}' for kind in kinds)} |",
+        "|" + " --- |" * (7 + len(kinds)),
+    ]
+    for variant, found in result["variants"].items():
+        ends = found["readings"]
+        growth, summed, gain = (
+            " / ".join(f"{of(end):.3g}" for end in ends)
+            for of in (
+                lambda end: end["input_gradient"][0] / end["input_gradient"][-1],
+                lambda end: max(end["summed_gradient"]),
+                lambda end: sum(end["gain"]) / len(end["gain"]),
+            )
+        )
+        last = found["epochs"][-1]
+        errors = (f"{last['errors'][kind]:.1%}" if kind in last["errors"] else "-" for kind in kinds)
+        lines.append(
+            f"| {variant} | {' / '.join(str(end['step']) for end in ends)} | {growth} | {summed} | {gain} | "
+            f"{last['train_loss']:.3f} | {last['train_error']:.1%} | {' | '.join(errors)} |"
+        )
+    place = path.relative_to(ROOT).as_posix()
+    return "\n".join(lines) + "\n" + source(place, result["environment"], result["recipe"]["seed"])
