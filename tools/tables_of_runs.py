@@ -80,6 +80,9 @@ def findings(folder: Path) -> str:
         cells = (" / ".join(f"{row[key]:{form}}" for row in worse) for key, form in
                  (("strength", "g"), ("loops", ".2f"), ("error", ".1%")))  # fmt: skip
         lines.append(f"| {kind}: {' | '.join(cells)} |")
+    for pair in facts.get("agreement", []):
+        interval = f"{pair['correlation']:.2f} ({pair['low']:.2f} to {pair['high']:.2f})"
+        lines += ["", f"Loops of {pair['first']} and {pair['second']}, image by image: rank correlation {interval}."]
     place = f"{folder.relative_to(ROOT).as_posix()}/"
     return "\n".join(lines) + "\n" + source(place, facts["analysed"], "of the run")
 

@@ -23,6 +23,7 @@ from drnn.analysis.gradients import (
     with_own_statistics,
 )
 from drnn.analysis.gradients.study import noise_dataset
+from drnn.cli.analyze import gradients
 from drnn.core import LVBN2d, RecursiveBlock
 from drnn.data import load_dataset
 from drnn.training import find_recipe
@@ -180,7 +181,7 @@ def test_a_study_trains_measures_and_is_kept(tmp_path):
     recipe = replace(find_recipe("digits"), epochs=1, threads=1, warmup_epochs=0)
     dataset = first_images(load_dataset("digits"), 256, 100)
     plan = Plan(recipe, 2, {"width": 8})
-    courses = study(plan, dataset)
+    courses = list(study(plan, dataset))
     assert courses[0].loss[0] == courses[1].loss[0] != courses[2].loss[0]  # one theorem again, one seed
     assert courses[0].loss[-1] != courses[1].loss[-1]
     assert [set(course.epochs[0]["errors"]) - {"running", "batch", "recalibrated"} for course in courses] == [
@@ -193,6 +194,17 @@ def test_a_study_trains_measures_and_is_kept(tmp_path):
     assert facts["variants"]["lvbn"]["epochs"] == courses[1].epochs
     with pytest.raises(FileNotFoundError, match="drnn analyze gradients"):
         load_study(tmp_path / "none")
+
+
+def test_what_is_done_when_a_study_is_stopped_is_on_disk(tmp_path, monkeypatch):
+    def stopped(*arguments):
+        yield next(study(*arguments))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("drnn.cli.analyze.study", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        gradients(["dr_resnet_digits", "--batch_size", "4", "--overrides", '{"width": 8}', "--out", str(tmp_path)])
+    assert set(load_study(tmp_path)[0]["variants"]) == {"naive"}
 
 
 def test_a_loss_that_is_not_finite_ends_the_course():

@@ -54,7 +54,7 @@ def analyse_run(folder: Path, others: Sequence[Path] = (), options: Options | No
     recipe = replace(recipe, epochs=options.course_epochs or recipe.epochs)
     steps = recipe.epochs * (len(subject.dataset.train_images) // recipe.batch_size)
     plan = Plan(recipe, measure_every=max(1, steps // READINGS))
-    courses = study(plan, subject.dataset, train=options.course_epochs > 0)
+    courses = list(study(plan, subject.dataset, train=options.course_epochs > 0))
     findings.tables["gradients"] = study_arrays(courses)
     findings.facts["gradients"] = study_facts(plan, subject.dataset, courses)
     _add_curves(findings, [folder, *others, *options.logs], courses, len(subject.dataset.classes))

@@ -82,9 +82,10 @@ def gradients(argv: list[str]) -> None:
     fields = options.overrides or {}
     overrides = {key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()}
     plan = Plan(recipe, options.measure_every, overrides)
-    courses = study(plan, dataset, train)
-    folder = Path(options.out or f"runs/gradients-{options.model}")
-    save_study(folder, plan, dataset, courses)
+    folder, courses = Path(options.out or f"runs/gradients-{options.model}"), []
+    for course in study(plan, dataset, train):
+        courses.append(course)
+        save_study(folder, plan, dataset, courses)  # each as soon as it is there: training takes long
     if options.figures:
         facts, arrays = load_study(folder)
         report = write_report(folder, f"Gradients of {options.model}", study_rows(facts), draw_study(facts, arrays))

@@ -1,6 +1,7 @@
 """All three variants in one go, and what is kept of them on disk."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +19,10 @@ from drnn.storage import write_json
 ARRAYS, FACTS = "gradients.npz", "gradients.json"
 
 
-def study(plan: Plan, dataset: Dataset, train: bool = True, variants: tuple[str, ...] = VARIANTS) -> list[Course]:
-    """Follow every variant through the plan's epochs, or read it once before training."""
-    return [(follow if train else at_start)(plan, variant, dataset) for variant in variants]
+def study(plan: Plan, dataset: Dataset, train: bool = True, variants: tuple[str, ...] = VARIANTS) -> Iterator[Course]:
+    """Follow every variant through the plan's epochs, or read it once before training; yields one when it is done."""
+    for variant in variants:
+        yield (follow if train else at_start)(plan, variant, dataset)
 
 
 def noise_dataset(name: str, count: int, seed: int = 0) -> Dataset:
