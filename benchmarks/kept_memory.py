@@ -50,7 +50,7 @@ def work_of(name: str, form: str, batch_size: int) -> Callable[[int], None]:
 def measure(name: str, form: str, batch_size: int, threads: int, keep: bool) -> dict:
     """In this process: seconds a batch, and the memory it has at the end, in bytes."""
     if keep:
-        keep_freed_memory()
+        assert keep_freed_memory()
     torch.set_num_threads(threads)
     work, seconds = work_of(name, form, batch_size), []
     with torch.inference_mode():
@@ -66,7 +66,7 @@ def measure(name: str, form: str, batch_size: int, threads: int, keep: bool) -> 
 def in_a_process(case: dict, keep: bool) -> dict:
     """`measure` in a process of its own: what was kept cannot be given up again."""
     command = [sys.executable, __file__, "--case", json.dumps({**case, "keep": keep})]
-    return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    return json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)
 
 
 def compare(case: dict, rounds: int) -> dict:

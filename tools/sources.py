@@ -17,4 +17,5 @@ def read(path: str, command: str) -> dict:
 def source(path: str, environment: dict, seed: object) -> str:
     keys = ("commit", "date", "processor", "cores", "threads", "python", "torch")
     facts = ", ".join(f"{key} {environment[key]}" for key in keys)
+    facts += f", freed memory {environment['freed_memory']}" if "freed_memory" in environment else ""
     return f"\nFrom `{path}`: `{environment['command']}`, seed {seed}, {facts}.\n"

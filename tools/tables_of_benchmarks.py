@@ -89,7 +89,8 @@ def kept_memory() -> str:
     path = "benchmarks/results/kept_memory.json"
     result = read(path, "python benchmarks/kept_memory.py")
     lines = [
-        "| network | form | batch | ms an image: kept | returned | time ratio, paired | MB of the process |",
+        "| network | form | batch | ms an image: kept | returned | time ratio, paired | "
+        "MB of the process after 5 batches: kept / returned |",
         "|" + " --- |" * 7,
     ]
     for row in result["entries"]:

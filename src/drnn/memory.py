@@ -4,9 +4,9 @@ import ctypes
 import os
 import sys
 
-TRIM_THRESHOLD, MMAP_THRESHOLD, MMAP_MAX = -1, -3, -4  # malloc.h of glibc
-LARGEST = 2**31 - 1
-OWN_CHOICES = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_MAX_", "GLIBC_TUNABLES")
+TRIM_THRESHOLD, MMAP_MAX = -1, -4  # malloc.h of glibc
+VARIABLES = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_MAX_")
+TUNABLES = ("malloc.mmap_threshold", "malloc.trim_threshold", "malloc.mmap_max")
 
 _kept = False
 
@@ -15,26 +15,35 @@ def keep_freed_memory() -> bool:
     """Have this process keep what its tensors free on the CPU, instead of giving it back; returns whether it does.
 
     glibc gives blocks above 32 MB back to the system when they are freed, and takes them page by page again at the next
-    call: a batch of 32 feature maps of 256 x 56 x 56 has 103 MB. The process then stays as large as it once was. It
-    holds for the whole process, so the command ``drnn`` does it and ``import drnn`` does not. Where the environment
-    sets glibc's own limits they count, and nothing is changed; other systems and allocators do not need it.
+    call: a batch of 32 feature maps of 256 x 56 x 56 has 103 MB. The price is memory: what was freed is not always of
+    the size that is asked for next, so a process may come to hold a multiple of what it needs at once. It cannot be
+    undone, holds for the whole process, and helps tensors made in the main thread; other threads' heaps have 64 MB in
+    glibc, and give larger blocks back all the same. So the commands that run networks do it, training and ``import
+    drnn`` do not. Where the environment sets glibc's own limits they count, and nothing is changed; other systems and
+    allocators do not need it.
 
     Example:
         >>> import drnn
-        >>> drnn.keep_freed_memory() in (True, False)
+        >>> drnn.keep_freed_memory()  # doctest: +SKIP
         True
     """
     global _kept
-    if _kept or not sys.platform.startswith("linux") or any(name in os.environ for name in OWN_CHOICES):
+    if _kept or not sys.platform.startswith("linux") or set_by_environment():
         return _kept
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is None:
-        return False
-    large = mallopt(MMAP_THRESHOLD, LARGEST) or mallopt(MMAP_MAX, 0)  # an older glibc takes no more than 32 MB
-    _kept = bool(large and mallopt(TRIM_THRESHOLD, LARGEST))
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # glibc's; musl has none
+    if mallopt is not None:
+        _kept = bool(mallopt(MMAP_MAX, 0) and mallopt(TRIM_THRESHOLD, -1))
     return _kept
 
 
-def keeps_freed_memory() -> bool:
-    """Whether `keep_freed_memory` took effect in this process."""
-    return _kept
+def set_by_environment() -> bool:
+    """Whether the environment says when glibc gives memory back."""
+    tunables = os.environ.get("GLIBC_TUNABLES", "")
+    return any(name in os.environ for name in VARIABLES) or any(name in tunables for name in TUNABLES)
+
+
+def freed_memory() -> str:
+    """What happens to it in this process, as result files keep it: "kept", "returned", or "as the environment says"."""
+    if set_by_environment():
+        return "as the environment says"
+    return "kept" if _kept else "returned"

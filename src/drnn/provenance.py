@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from drnn.memory import keeps_freed_memory
+from drnn.memory import freed_memory
 
 
 def environment() -> dict:
@@ -26,7 +26,7 @@ def environment() -> dict:
         "processor": _processor(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
-        "freed_memory": "kept" if keeps_freed_memory() else "returned",
+        "freed_memory": freed_memory(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
     }
 

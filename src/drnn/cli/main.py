@@ -24,6 +24,7 @@ VERBS = {
     "recipes": "list the recipes",
     "tables": "print the paper's Tables 1-3 beside what the networks here come to",
 }
+RUNNING = ("eval", "compare", "calibrate", "curve", "predict", "bench")  # networks, without training them
 MENDABLE = (ValueError, IndexError, OSError, FloatingPointError)
 
 
@@ -66,7 +67,8 @@ def main(argv: list[str] | None = None) -> int:
         hint = f"did you mean {near[0]!r}?" if near else f"choose one of {', '.join(VERBS)}."
         print(f"drnn: there is no verb {verb!r}; {hint}", file=sys.stderr)
         return 2
-    keep_freed_memory()
+    if verb in RUNNING:
+        keep_freed_memory()
     logging.basicConfig(format="drnn: %(message)s", level=logging.WARNING)
     logging.getLogger("drnn").setLevel(logging.INFO)
     try:

@@ -130,6 +130,10 @@ class FoldedConv2d(nn.Module):
         self._laid_out = LaidOutWeights()  # the old ones are for the old device or dtype
         return super()._apply(fn, recurse)
 
+    def _load_from_state_dict(self, *arguments) -> None:
+        self._laid_out = LaidOutWeights()  # of the weights before
+        super()._load_from_state_dict(*arguments)
+
     def __getstate__(self) -> dict:
         """Without the laid-out weights, which cannot be copied; the next call makes them again."""
         return {**self.__dict__, "_laid_out": LaidOutWeights()}
