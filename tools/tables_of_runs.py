@@ -38,13 +38,14 @@ def _experiment(folder: Path, show: Callable[[Path], str]) -> str:
     tested = f"{results[0]['images']:,} {'held-out training' if recipe['held_out'] else 'test'} images"
     hours = ", ".join(f"{result['row']} {result['train_s'] / 60:.0f}" for result in results)
     seeds = ", ".join(dict.fromkeys(str(result["seed"]) for result in results))
+    commands = "`, `".join(dict.fromkeys(result["environment"]["command"] for result in results))
     begun = results[0]["trained_on"][0]
     commits = ", ".join(dict.fromkeys(part["commit"] for result in results for part in result["trained_on"]))
     lines = [
         f"**{results[0]['label']}**: {recipe['epochs']} epochs on {images} images, batch {recipe['batch_size']}, "
         f"lr {recipe['lr']:g} ({recipe['schedule']}), cutout {recipe['cutout'] or 'none'}, tested on {tested}.",
         show(folder),
-        f"From `{place}/*.json`: `{results[0]['environment']['command']}`, seeds {seeds}, "
+        f"From `{place}/*.json`: `{commands}`, seeds {seeds}, "
         f"commits {commits}, {begun['processor']}, {begun['cores']} cores, torch {begun['torch']}. "
         f"Minutes a run, several side by side: {hours}.\n",
     ]
