@@ -64,10 +64,46 @@ def test_the_memory_format_is_kept(memory_format):
         assert moved.is_contiguous(memory_format=memory_format)
 
 
-@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
-def test_put_writes_where_it_is_told(memory_format):
-    out, rows = batch(6, memory_format), torch.tensor([4, 1])
-    expected, new = out.clone(), batch(2, memory_format, 1)
-    expected[rows] = new
-    put(out, rows, new)
+PUT = {
+    "pieces of 16 bytes": (3, 2, 4, torch.float32),
+    "half precision": (3, 2, 4, torch.float16),
+    "no multiple of 16": (3, 1, 3, torch.float32),
+    "large": (32, 32, 33, torch.float32),
+}
+
+
+@pytest.mark.parametrize("kind", PUT)
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("other_layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("offset", [0, 1])
+def test_put_writes_where_it_is_told(kind, layout, other_layout, offset):
+    *size, dtype = PUT[kind]
+    out = torch.randn(6, *size).to(dtype).to(memory_format=layout)
+    new = torch.randn(3 + offset, *size).to(dtype).to(memory_format=other_layout)[offset:]
+    places, rows, expected = torch.tensor([4, 1]), torch.tensor([2, 0]), out.clone()
+    expected[places] = new[rows]
+    put(out, places, new, rows)
     assert torch.equal(out, expected)
+    expected[places] = new[:2]
+    put(out, places, new[:2])
+    assert torch.equal(out, expected)
+
+
+def test_put_keeps_every_bit():
+    bits = torch.randint(-(2**31), 2**31 - 1, (2, 4, 8, 8), dtype=torch.int32).view(torch.float32)
+    out = torch.zeros(3, 4, 8, 8)
+    put(out, torch.tensor([2, 0]), bits)
+    assert torch.equal(out[[2, 0]].view(torch.int32), bits.view(torch.int32))
+
+
+def test_put_writes_odd_strides_unaligned_memory_and_gradients():
+    x, places = torch.randn(2, 3, 2, 4), torch.tensor([1, 2])
+    unaligned = torch.randn(2 * 24 + 1)[1:].view(2, 3, 2, 4)
+    for source in (x.transpose(2, 3).contiguous().transpose(2, 3), unaligned, x[:, :1].expand(2, 3, 2, 4)):
+        out = torch.zeros(4, 3, 2, 4)
+        put(out, places, source)
+        assert torch.equal(out[1:3], source)
+    out, x = torch.zeros(4, 3, 2, 4), x.requires_grad_()
+    put(out, places, x)
+    (gradient,) = torch.autograd.grad(out.square().sum(), x)
+    torch.testing.assert_close(gradient, 2 * x)

@@ -5,6 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+LARGE = 2**17  # bytes of an image from which gathering and writing it costs more than a call of its own
+
 
 def take(x: Tensor, rows: Tensor) -> Tensor:
     """``x[rows]``: of x ``(N, C, H, W)`` the images ``rows`` int64 ``(M,)``; keeps the memory format."""
@@ -15,12 +17,35 @@ def take(x: Tensor, rows: Tensor) -> Tensor:
 
 
 def put(out: Tensor, places: Tensor, x: Tensor, rows: Tensor | None = None) -> None:
-    """``out[places] = x[rows]``, or all of x; image by image on a CPU, where index_copy is up to five times slower."""
+    """``out[places] = x[rows]``, or all of x.
+
+    On a CPU torch writes rows element by element, so they go in elements of 16 bytes; where they cannot, or where rows
+    to be gathered first are large, image by image.
+    """
     if x.device.type != "cpu":
         out.index_copy_(0, places, x if rows is None else x.index_select(0, rows))
         return
+    if rows is None or x[:1].nbytes < LARGE:
+        source, target = in_pieces(x), in_pieces(out)
+        if source is not None and target is not None and x.is_contiguous() == out.is_contiguous():
+            target.index_put_((places,), source if rows is None else source.index_select(0, rows))
+            return
     for place, row in zip(places.tolist(), range(len(x)) if rows is None else rows.tolist(), strict=True):
         out.select(0, place).copy_(x.select(0, row))
+
+
+def in_pieces(x: Tensor) -> Tensor | None:
+    """The memory of x ``(N, C, H, W)`` as a row an image, in elements of 16 bytes.
+
+    None where it does not divide so, where it is in neither memory format, or where a gradient follows x.
+    """
+    if x.numel() == 0 or (torch.is_grad_enabled() and x.requires_grad):
+        return None
+    if not x.is_contiguous():
+        x = x.permute(0, 2, 3, 1)
+    if not x.is_contiguous() or x[0].nbytes % 16 or x.storage_offset() * x.itemsize % 16 or x.data_ptr() % 16:
+        return None
+    return x.view(len(x), -1).view(torch.complex128)
 
 
 def ranks(stays: Tensor, count: int) -> tuple[Tensor, Tensor]:
@@ -42,9 +67,10 @@ def close_ranks(x: Tensor, rows: Tensor, in_place: bool) -> Tensor:
     """``x[rows]``, as `ranks` gives them; where x may be written, on a CPU, only what changes its place is copied."""
     if not in_place or x.device.type != "cpu":
         return take(x, rows)
-    for place, row in enumerate(rows.tolist()):
-        if place != row:
-            x.select(0, place).copy_(x.select(0, row))
+    gaps = [place for place, row in enumerate(rows.tolist()) if place != row]
+    if gaps:
+        places = torch.tensor(gaps)
+        put(x, places, x, rows[places])
     return x[: len(rows)]
 
 
