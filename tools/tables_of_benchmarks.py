@@ -67,7 +67,8 @@ def inference() -> str:
     path = "benchmarks/results/inference.json"
     entries = read(path, f"drnn bench inference --json {path}")["entries"]
     commands = dict.fromkeys(entry["environment"]["command"] for entry in entries)
-    last = {**entries[-1]["environment"], "command": "`, `".join(commands)}
+    commits = dict.fromkeys(entry["environment"]["commit"] for entry in entries)
+    last = {**entries[-1]["environment"], "command": "`, `".join(commands), "commit": " and ".join(commits)}
     return report.markdown(entries) + source(path, {**last, "threads": "as above"}, entries[-1]["seed"])
 
 
