@@ -4,7 +4,7 @@ python benchmarks/inference_profile.py                              dr_resnet53 
 python benchmarks/inference_profile.py --first dr_resnet74_cifar --batch_size 256
 
 Every part is timed by hooks, in one run after the other of both networks: means over the rounds, since a body's batch
-shrinks from call to call. Freed memory is kept, as the command ``drnn`` does. A multiply-add
+shrinks from call to call. Freed memory is kept, as ``drnn bench`` does. A multiply-add
 is not equally dear everywhere, so each part's milliseconds a G multiply-adds tell what efficiency can come to.
 """
 
@@ -21,9 +21,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from drnn.bench.measure import run_script
 from drnn.bench.scripted_gate import Scripted
-from drnn.bench.subjects import Case, build, script_for
+from drnn.bench.subjects import Case, build, images_for, script_for
 from drnn.core import RecursiveBlock
-from drnn.costs import count_costs
 from drnn.inference.counterparts import COUNTERPARTS
 from drnn.memory import keep_freed_memory
 from drnn.models import create_model
@@ -99,9 +98,8 @@ def one_loop(block: RecursiveBlock, x: torch.Tensor) -> torch.Tensor:
 def profile(case: Case) -> dict:
     with torch.inference_mode(False):
         ours, static = (build(name, case.form, case.seed) for name in (case.first, case.second))
-        script = script_for(case, ours.target_rate or 1.0, count_costs(create_model(case.first)).slots)
-        scripted = Scripted(ours, script, case.batch_size)
-    x = torch.randn(case.batch_size, *ours.input_size, generator=torch.Generator().manual_seed(case.seed))
+        scripted = Scripted(ours, script_for(case, ours), case.batch_size)
+    x = images_for(case, ours.input_size)
     clocks = [Clock(ours), Clock(static)]
     kept: list[list[tuple[float, dict, dict, dict]]] = [[], []]
     for turn in range(-3, case.rounds):

@@ -9,20 +9,19 @@ import resource
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from statistics import median
-from time import perf_counter
 
 import torch
 
-from drnn.bench.measure import run_script
+from drnn.bench.measure import run_script, run_static
 from drnn.bench.scripted_gate import Scripted
-from drnn.bench.subjects import Case, build, script_for
-from drnn.costs import count_costs
+from drnn.bench.subjects import Case, build, images_for, script_for
 from drnn.memory import keep_freed_memory
-from drnn.models import create_model
 from drnn.provenance import environment
 from drnn.storage import write_json
+from drnn.timing import seconds
 
 RESULT = Path(__file__).parent / "results" / "kept_memory.json"
 SEED, TURNS = 0, 3
@@ -36,15 +35,13 @@ CASES = [
 
 def work_of(name: str, form: str, batch_size: int) -> Callable[[int], None]:
     """One batch in evaluation; gates follow Figure 8's script."""
-    model = build(name, form, SEED)
-    x = torch.randn(batch_size, *model.input_size, generator=torch.Generator().manual_seed(SEED))
+    case = Case(name, "resnet101", form, batch_size, TURNS, seed=SEED)
+    model = build(name, form, case.seed)
+    x = images_for(case, model.input_size)
     if model.target_rate is None:
-        return lambda _: model(x)
-    script = script_for(
-        Case(name, "resnet101", form, batch_size, TURNS), model.target_rate, count_costs(create_model(name)).slots
-    )
-    scripted = Scripted(model, script, batch_size)
-    return lambda turn: run_script(scripted, x, turn, 0)
+        return partial(run_static, model, x)
+    scripted = Scripted(model, script_for(case, model), batch_size)
+    return lambda turn: run_script(scripted, x, max(turn, 0), 0)
 
 
 def measure(name: str, form: str, batch_size: int, threads: int, keep: bool) -> dict:
@@ -52,15 +49,11 @@ def measure(name: str, form: str, batch_size: int, threads: int, keep: bool) -> 
     if keep:
         assert keep_freed_memory()
     torch.set_num_threads(threads)
-    work, seconds = work_of(name, form, batch_size), []
+    work = work_of(name, form, batch_size)
     with torch.inference_mode():
-        for turn in range(-2, TURNS):
-            started = perf_counter()
-            work(max(turn, 0))
-            if turn >= 0:
-                seconds.append(perf_counter() - started)
+        spent = [seconds(work, turn) for turn in range(-2, TURNS)]
     pages = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1])
-    return {"seconds": median(seconds), "resident_bytes": pages * resource.getpagesize()}
+    return {"seconds": median(spent[2:]), "resident_bytes": pages * resource.getpagesize()}
 
 
 def in_a_process(case: dict, keep: bool) -> dict:

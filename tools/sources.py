@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -19,3 +20,13 @@ def source(path: str, environment: dict, seed: object) -> str:
     facts = ", ".join(f"{key} {environment[key]}" for key in keys)
     facts += f", freed memory {environment['freed_memory']}" if "freed_memory" in environment else ""
     return f"\nFrom `{path}`: `{environment['command']}`, seed {seed}, {facts}.\n"
+
+
+def distinct(values: Iterable[object], between: str = ", ") -> str:
+    """What there is, each once."""
+    return between.join(dict.fromkeys(map(str, values)))
+
+
+def table(header: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
+    header = tuple(header)
+    return "".join(f"| {' | '.join(map(str, cells))} |\n" for cells in (header, ["---"] * len(header), *rows))

@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from sources import ROOT, read, source
+from sources import ROOT, distinct, read, source
 
 from drnn import compare
 from drnn.reproduce.report import ablation_markdown, read_results, table1_markdown
@@ -37,10 +37,10 @@ def _experiment(folder: Path, show: Callable[[Path], str]) -> str:
     images = f"{recipe['train_images'] or 50_000 - recipe['held_out']:,}"
     tested = f"{results[0]['images']:,} {'held-out training' if recipe['held_out'] else 'test'} images"
     hours = ", ".join(f"{result['row']} {result['train_s'] / 60:.0f}" for result in results)
-    seeds = ", ".join(dict.fromkeys(str(result["seed"]) for result in results))
-    commands = "`, `".join(dict.fromkeys(result["environment"]["command"] for result in results))
+    seeds = distinct(result["seed"] for result in results)
+    commands = distinct((result["environment"]["command"] for result in results), "`, `")
     begun = results[0]["trained_on"][0]
-    commits = ", ".join(dict.fromkeys(part["commit"] for result in results for part in result["trained_on"]))
+    commits = distinct(part["commit"] for result in results for part in result["trained_on"])
     lines = [
         f"**{results[0]['label']}**: {recipe['epochs']} epochs on {images} images, batch {recipe['batch_size']}, "
         f"lr {recipe['lr']:g} ({recipe['schedule']}), cutout {recipe['cutout'] or 'none'}, tested on {tested}.",

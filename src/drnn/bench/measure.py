@@ -12,6 +12,8 @@ from drnn.bench.scripted_gate import Scripted
 from drnn.bench.subjects import (
     Case,
     build,
+    costs_of,
+    images_for,
     input_size_of,
     is_foreign,
     macs_of,
@@ -20,8 +22,7 @@ from drnn.bench.subjects import (
     static_macs_of,
 )
 from drnn.core import RecursiveBlock
-from drnn.costs import count_costs
-from drnn.models import Classifier, create_model
+from drnn.models import Classifier
 from drnn.timing import PairedTimes, time_pairs
 
 
@@ -42,11 +43,10 @@ def measure_recursive(case: Case) -> dict:
     """A recursive network against a static one."""
     with torch.inference_mode(False):
         first, second = (build(name, case.form, case.seed, case.device) for name in (case.first, case.second))
-        costs, static = count_costs(create_model(case.first)), static_macs_of(case.second)
-        script = script_for(case, first.target_rate or 1.0, costs.slots)
+        costs, static = costs_of(case.first), static_macs_of(case.second)
+        script = script_for(case, first)
         scripted = Scripted(first, script, case.batch_size, case.device)
-    x = torch.randn(case.batch_size, *first.input_size, generator=torch.Generator().manual_seed(case.seed))
-    x = x.to(case.device)
+    x = images_for(case, first.input_size)
     scripted.check(x)
     executed = [int(macs.sum()) for macs in macs_of(script, costs).split(case.batch_size)]
     times, ends = time_rounds(scripted, second, x, case.rounds)
@@ -80,8 +80,7 @@ def measure_static(case: Case) -> dict:
     with torch.inference_mode(False):
         first, second = (build(name, case.form, case.seed, case.device) for name in (case.first, case.second))
         theirs, ours = static_macs_of(case.first), static_macs_of(case.second)
-    x = torch.randn(case.batch_size, *input_size_of(case.second), generator=torch.Generator().manual_seed(case.seed))
-    x = x.to(case.device)
+    x = images_for(case, input_size_of(case.second))
     times = time_pairs(partial(run_static, first, x), partial(run_static, second, x), case.rounds)
     pairs = zip(times.first_s, times.second_s, strict=True)
     return {

@@ -67,16 +67,27 @@ def build(name: str, form: str, seed: int, device: str = "cpu") -> Any:
     return model.eval() if form == "plain" else optimize(model, compile=form == "compiled")
 
 
+def images_for(case: Case, size: tuple[int, ...]) -> Tensor:
+    """The batch ``(N, *size)`` that every round of a case runs on."""
+    return torch.randn(case.batch_size, *size, generator=torch.Generator().manual_seed(case.seed)).to(case.device)
+
+
 def input_size_of(name: str) -> tuple[int, int, int]:
     """``(C, H, W)`` of the images a network is timed on."""
     return (3, 224, 224) if is_foreign(name) else create_model(name).input_size
 
 
 @cache
+def costs_of(name: str) -> Costs:
+    """Parameters and multiply-adds of one of our networks by name."""
+    return count_costs(create_model(name))
+
+
+@cache
 def static_macs_of(name: str) -> int:
     """Multiply-adds of one image with all loops; of torchvision's networks those that torch itself counts."""
     if not is_foreign(name):
-        return count_costs(create_model(name)).max_macs
+        return costs_of(name).max_macs
     model = get_model(name.removeprefix(FOREIGN), weights=None).to("meta").eval()
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         model(torch.empty(1, *input_size_of(name), device="meta"))
@@ -95,9 +106,9 @@ def settle(model: Classifier, images: int = 2) -> None:
     set_dense(model, False).eval()
 
 
-def script_for(case: Case, target: float, slots: tuple[int, ...]) -> LoopScript:
-    """The loops of every image that the case will see."""
-    images = case.batch_size * case.rounds
+def script_for(case: Case, model: Classifier) -> LoopScript:
+    """The loops of every image that the case will see, for ``model``, its recursive network."""
+    images, target, slots = case.batch_size * case.rounds, model.target_rate or 1.0, costs_of(case.first).slots
     if case.rate is None and case.first in FIGURE_8:
         return script_by_total(slots, *FIGURE_8[case.first], images, target, case.seed)
     return script_by_rate(slots, target if case.rate is None else case.rate, images, case.seed)

@@ -115,10 +115,8 @@ class FoldedConv2d(nn.Module):
 
     def _fused(self, x: Tensor, loop: int, activation: str | None, residual: Tensor | None) -> Tensor:
         where = (list(self.padding), list(self.stride), list(self.dilation), self.groups)
-        weight, bias = (
-            self._laid_out.get(loop, self.get_buffer(f"weight{loop}"), x, where),
-            self._buffers[f"bias{loop}"],
-        )
+        weight, bias = (self._buffers[f"{name}{loop}"] for name in ("weight", "bias"))  # get_buffer takes longer
+        weight = self._laid_out.get(loop, weight, x, where)
         name, scalars = ACTIVATIONS[activation]
         if residual is None:
             return torch.ops.mkldnn._convolution_pointwise(x, weight, bias, *where, name, scalars, "")

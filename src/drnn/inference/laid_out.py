@@ -19,20 +19,20 @@ class LaidOutWeights:
 
     def __init__(self):
         self._layouts: dict[tuple[int, ...], bytes] = {}
-        self._weights: dict[tuple[int, bytes], Tensor] = {}
+        self._weights: dict[tuple[int, bytes | None], Tensor] = {}
 
     def __len__(self) -> int:
         """How many laid-out weights are kept."""
         return len(self._weights)
 
-    def get(self, loop: int, weight: Tensor, x: Tensor, places: Places) -> Tensor:
+    def get(self, loop: int, weight: Tensor | None, x: Tensor, places: Places) -> Tensor:
         """``weight`` of that loop, laid out for x ``(N, C, H, W)``; only what has not been met yet takes time."""
         images, _, *size = x.shape
         images = 1 << images.bit_length() - 1
         met = (torch.get_num_threads(), images, *size)
-        layout = self._layouts.get(met)
-        if layout is not None and (loop, layout) in self._weights:
-            return self._weights[loop, layout]
+        found = self._weights.get((loop, self._layouts.get(met)))
+        if found is not None:
+            return found
         made = torch.ops.mkldnn._reorder_convolution_weight(weight, *places, [images, *x.shape[1:]])
         layout = self._layouts[met] = layout_of(made)
         return self._weights.setdefault((loop, layout), made)
