@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from drnn import create_model
 from drnn.bench import LoopScript, script_by_rate, script_by_total
-from drnn.bench.inference import read_entries, run_cases, straight_line
+from drnn.bench.inference import cases_for, read_entries, run_cases, straight_line
 from drnn.bench.measure import time_ends
 from drnn.bench.memory import peak_bytes
 from drnn.bench.picture import draw_times
@@ -172,3 +172,8 @@ def test_exported_files_are_timed_in_pairs_and_kept(tmp_path, capsys):
     assert "each is 1 to 16" in capsys.readouterr().err
     assert main(["bench", "nothing"]) == 2
     assert "say what to time" in capsys.readouterr().err
+
+
+def test_captured_is_for_one_image_only():
+    cases = cases_for(("dr_resnet53", "resnet101"), [1, 8], ["plain", "captured"], 2, False, 0, "cuda")
+    assert [(case.form, case.batch_size) for case in cases] == [("plain", 1), ("plain", 8), ("captured", 1)]

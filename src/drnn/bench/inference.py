@@ -20,12 +20,12 @@ def cases_for(
 ) -> list[Case]:
     """Every form at every batch size, with the pair's own loops, or with ``line`` at rates from 1 to 0.
 
-    Over the rates the time of one network should fall in a straight line.
+    Over the rates the time of one network should fall in a straight line. "captured" is for batches of one image, and
+    other sizes are left out of it.
     """
     rates = RATES if line else (None,)
-    return [
-        Case(*pair, form, size, rounds, rate, seed, device) for form in forms for size in batch_sizes for rate in rates
-    ]
+    sizes = [(form, size) for form in forms for size in batch_sizes if size == 1 or form != "captured"]
+    return [Case(*pair, form, size, rounds, rate, seed, device) for form, size in sizes for rate in rates]
 
 
 def run_cases(cases: list[Case], threads: int, file: Path, limit: int | None = None) -> Iterator[dict]:

@@ -14,7 +14,7 @@ from drnn.costs import Costs, count_costs
 from drnn.inference import optimize
 from drnn.models import Classifier, create_model, set_dense
 
-FORMS, FOREIGN = ("plain", "optimised", "compiled"), "torchvision/"
+FORMS, FOREIGN = ("plain", "optimised", "compiled", "captured"), "torchvision/"
 FIGURE_8 = {"dr_resnet53": (11.74, 1.50)}  # mean and standard deviation of an image's loops
 
 
@@ -25,7 +25,7 @@ class Case:
     Attributes:
         first: a recursive network by name; or torchvision's own static one, "torchvision/resnet101".
         second: the static network by name.
-        form: "plain", "optimised" or "compiled", for both; torchvision's networks run plain.
+        form: "plain", "optimised", "compiled" or "captured" (CUDA graphs), for both; torchvision's networks run plain.
         batch_size: N.
         rounds: pairs.
         rate: conditional rate of all gates; None for Figure 8's spread where it is known, else the target rate.
@@ -64,7 +64,7 @@ def build(name: str, form: str, seed: int, device: str = "cpu") -> Any:
     model = create_model(name)
     settle(model)
     model.to(device)
-    return model.eval() if form == "plain" else optimize(model, compile=form == "compiled")
+    return model.eval() if form == "plain" else optimize(model, compile=form == "compiled", capture=form == "captured")
 
 
 def images_for(case: Case, size: tuple[int, ...]) -> Tensor:

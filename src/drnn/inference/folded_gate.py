@@ -41,16 +41,20 @@ class FoldedGate(Gate):
         self.register_buffer("hidden_bias", bias)
 
     def forward(self, x: Tensor) -> GateDecision:
-        """Ask whether each image of x ``(N, C, H, W)`` goes on.
+        """Ask whether each image of x ``(N, C, H, W)`` goes on."""
+        refuse_training(self)
+        margin = self.margin(x)
+        return GateDecision(margin, margin - self.threshold)
+
+    def margin(self, x: Tensor) -> Tensor:
+        """Of each image ``(N,)``.
 
         In the plainest calls: for one image they take half the time of layers, and pooling half that of a mean.
         """
-        refuse_training(self)
         pooled = nn.functional.avg_pool2d(x, x.shape[2:]).flatten(1)
         if self.hidden_weight is not None:
             pooled = torch.addmm(self.hidden_bias, pooled, self.hidden_weight).relu_()
-        margin = torch.addmm(self.bias, pooled, self.weight)[:, 0]
-        return GateDecision(margin, margin - self.threshold)
+        return torch.addmm(self.bias, pooled, self.weight)[:, 0]
 
 
 def _parameters(layer: nn.Module) -> tuple[Tensor, Tensor]:

@@ -2,11 +2,12 @@
 
 from copy import deepcopy
 from functools import partial
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 
+from drnn.inference.captured import CapturedNetwork
 from drnn.inference.folded_blocks import FoldedPreActivation, FoldedResidual
 from drnn.inference.folded_conv import FoldedConv2d
 from drnn.inference.folded_gate import FoldedGate, can_fold
@@ -24,6 +25,7 @@ def optimize(
     channels_last: bool | None = None,
     fuse: bool = True,
     compile: bool = False,
+    capture: bool = False,
 ) -> AnyClassifier:
     """A copy of a network for inference; the original and its weights stay as they are.
 
@@ -40,9 +42,14 @@ def optimize(
         compile: run every residual block through torch.compile instead, one graph for any batch size and all loops of a
             block; the first call of each takes seconds. Pre-activation blocks stay as they are. On a CPU it needs a C++
             compiler, and oneDNN's fused kernels are usually faster.
+        capture: on a GPU, run batches of one image as CUDA graphs, one for what lies between two decisions. A graph is
+            recorded when it is met for the first time, or all at once for an ``example`` of one image.
 
     Returns:
         A network of the same kind in evaluation mode. It cannot be trained, and its ``state_dict`` is its own.
+
+    Raises:
+        ValueError: ``capture`` for a network that is not on a GPU, or with ``compile``.
 
     Example:
         >>> import drnn
@@ -51,6 +58,8 @@ def optimize(
         >>> torch.allclose(drnn.optimize(model)(x), model(x), atol=1e-5)
         True
     """
+    if capture:
+        return _captured(model, example, channels_last, fuse, compile)
     if channels_last is None and example is not None:
         return faster_format(model, example, fuse, compile=compile)
     twin = deepcopy(model).eval()
@@ -71,6 +80,21 @@ def optimize(
         twin.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         twin.get_submodule("conv1").register_forward_pre_hook(_to_channels_last)
     return twin.requires_grad_(False).eval()
+
+
+def _captured(
+    model: AnyClassifier, example: Tensor | None, channels_last: bool | None, fuse: bool, compile: bool
+) -> AnyClassifier:
+    device = next(model.parameters()).device
+    if device.type != "cuda" or compile:
+        raise ValueError(
+            f"capture=True received for a network on {device} and compile={compile}; CUDA graphs need a network "
+            "on a GPU, model.to('cuda'), and compile=False"
+        )
+    network = CapturedNetwork(optimize(model, example, channels_last, fuse))
+    if example is not None and len(example) == 1:
+        network.rehearse(example)
+    return cast(AnyClassifier, network)
 
 
 def _to_channels_last(module: nn.Module, arguments: tuple) -> tuple:
