@@ -231,7 +231,7 @@ def test_large_weights_go_beside_the_file(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"form": "while"}, "form 'while' .* forms are branches, loop, dense"),
+        ({"form": "while"}, "form 'while' .* forms are branches, single, loop, dense"),
         ({"form": "loop", "norms": "folded"}, "one copy of each body"),
     ],
 )

@@ -32,6 +32,7 @@ class ExportCase:
         batch_sizes: images at a time.
         rounds: pairs at batch 1; fewer at larger ones.
         threads: of onnxruntime.
+        form: of `drnn.export`, for all files: "branches", or "single" for batch size 1.
     """
 
     first: str
@@ -40,10 +41,13 @@ class ExportCase:
     batch_sizes: tuple[int, ...]
     rounds: int
     threads: int
+    form: str = "branches"
 
     def __post_init__(self):
         if not self.batch_sizes or not 1 <= min(self.batch_sizes) <= max(self.batch_sizes) <= IMAGES:
             raise ValueError(f"batch sizes {self.batch_sizes} received; each is 1 to {IMAGES}")
+        if self.form == "single" and set(self.batch_sizes) != {1}:
+            raise ValueError(f"batch sizes {self.batch_sizes} received; the form 'single' takes one image at a time")
         if self.rounds < 1 or self.threads < 1:
             raise ValueError(f"rounds {self.rounds} and threads {self.threads} received; each is 1 or more")
 
@@ -54,7 +58,7 @@ def measure_case(case: ExportCase, folder: Path) -> dict:
     Returns:
         ``efficiency`` and ``closed``, an entry a batch size each; see `measure_efficiency` and `measure_closed`.
     """
-    folder = folder / f"{case.first}-{case.second}-{case.mean_loops:g}"
+    folder = folder / f"{case.first}-{case.second}-{case.mean_loops:g}-{case.form}"
     images = varied_images(IMAGES, create_model(case.first).input_size)
     if not all((folder / f"{name}.onnx").is_file() for name in FILES):
         _export(case, folder, images)
@@ -70,6 +74,7 @@ def measure_case(case: ExportCase, folder: Path) -> dict:
         "onnxruntime": onnxruntime.__version__,
         "networks": [case.first, case.second],
         "session_threads": case.threads,
+        "form": case.form,
         "thresholds": np.round(thresholds, 6).tolist(),
         **measure_all(files, images.numpy(), thresholds, list(case.batch_sizes), case.rounds, case.threads),
     }
@@ -81,10 +86,10 @@ def _export(case: ExportCase, folder: Path, images: Tensor) -> None:
 
     model = divided_network(case.first)
     set_thresholds(model, thresholds_for(model, images, case.mean_loops))
-    export_onnx(model, folder / "ours.onnx")
-    export_onnx(fixed_part(model), folder / "fixed.onnx")
+    export_onnx(model, folder / "ours.onnx", form=case.form)
+    export_onnx(fixed_part(model), folder / "fixed.onnx", form=case.form)
     torch.manual_seed(SEED)
-    export_onnx(create_model(case.second), folder / "static.onnx")
+    export_onnx(create_model(case.second), folder / "static.onnx", form=case.form)
 
 
 def divided_network(name: str) -> Classifier:

@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Literal
 
 from jsonargparse import ArgumentParser
 
@@ -79,6 +80,7 @@ def export_parser() -> ArgumentParser:
     made.add_argument("--mean_loops", type=float, default=11.74, help="loops that an image takes, about")
     made.add_argument("--batch_sizes", type=list[int], default=[1, 8], help="images at a time")
     made.add_argument("--rounds", type=int, default=40, help="pairs at batch 1; fewer at larger ones")
+    made.add_argument("--form", type=Literal["branches", "single"], default="branches", help="single: for batch size 1")
     made.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="of onnxruntime")
     made.add_argument("--folder", type=str, default="runs/bench-export", help="where exported files are kept")
     made.add_argument("--json", type=str, default="runs/export.json", help="the result file, replaced")
@@ -92,7 +94,7 @@ def export(argv: list[str]) -> None:
     options = export_parser().parse_args(argv)
     second = _second(options.first, options.second)
     sizes = tuple(options.batch_sizes)
-    case = ExportCase(options.first, second, options.mean_loops, sizes, options.rounds, options.threads)
+    case = ExportCase(options.first, second, options.mean_loops, sizes, options.rounds, options.threads, options.form)
     result = measure_case(case, Path(options.folder))
     write_json(Path(options.json), result)
     for part, closed in zip(result["efficiency"], result["closed"], strict=True):

@@ -19,8 +19,9 @@ def run(argv: list[str]) -> None:
     parser.add_argument("source", type=str, help="a run folder, a folder of weights, or a name of drnn models")
     parser.add_argument("file", type=str, help="ends with .onnx or .pt2")
     parser.add_argument(
-        "--form", type=Literal["branches", "loop", "dense"], default="branches",
-        help="branches: a condition a loop, fastest; loop: one copy of a body; dense: no control flow, skips nothing",
+        "--form", type=Literal["branches", "single", "loop", "dense"], default="branches",
+        help="branches: a condition a loop; single: the same for one image at a time, faster there; loop: one copy of "
+        "a body; dense: no control flow, skips nothing",
     )  # fmt: skip
     parser.add_argument(
         "--norms", type=Literal["once", "folded"], default="once",

@@ -59,29 +59,50 @@ class BranchingBlock(GraphBlock):
     def forward(self, x: Tensor, threshold: Tensor) -> Result:
         """Loop."""
 
-        def enter(x: Tensor, going: Tensor, threshold: Tensor) -> Result:
-            rows = rows_of(going)
-            y, count = self.body(x.index_select(0, rows), 0, None), torch.ones_like(rows)
-            for loop in range(1, self.num_loops):
-                going_on = self.goes_on(y, threshold) & (count == loop)  # to leave is final
-                y, count = self._again(loop, y, going_on, count)
-            return x.index_copy(0, rows, y), going.to(torch.int64).index_copy(0, rows, count)
-
         def pass_by(x: Tensor, going: Tensor, threshold: Tensor) -> Result:
             return x.clone(), going.to(torch.int64)
 
         going = self.goes_on(x, threshold)
-        return torch.cond(going.any(), enter, pass_by, (x, going, threshold))
+        return torch.cond(going.any(), self.enter, pass_by, (x, going, threshold))
 
-    def _again(self, loop: int, x: Tensor, going: Tensor, count: Tensor) -> Result:
-        def run(x: Tensor, going: Tensor, count: Tensor) -> Result:
-            rows = rows_of(going)
-            return x.index_copy(0, rows, self.body(x.index_select(0, rows), loop, None)), count + going
+    def enter(self, x: Tensor, going: Tensor, threshold: Tensor) -> Result:
+        """All loops, for the images that execute the first."""
+        rows = rows_of(going)
+        y, count = self.loop_on(x.index_select(0, rows), torch.ones_like(rows), threshold)
+        return x.index_copy(0, rows, y), going.to(torch.int64).index_copy(0, rows, count)
+
+    def loop_on(self, x: Tensor, ones: Tensor, threshold: Tensor) -> Result:
+        """All loops, for images that all execute the first; ``ones`` is int64 ``(M,)``."""
 
         def stay(x: Tensor, going: Tensor, count: Tensor) -> Result:
             return x.clone(), count.clone()
 
-        return torch.cond(going.any(), run, stay, (x, going, count))
+        x, count = self.body(x, 0, None), ones
+        for loop in range(1, self.num_loops):
+
+            def run(x: Tensor, going: Tensor, count: Tensor, loop: int = loop) -> Result:
+                return self.execute(x, going, loop), count + going
+
+            going = self.goes_on(x, threshold) & (count == loop)  # to leave is final
+            x, count = torch.cond(going.any(), run, stay, (x, going, count))
+        return x, count
+
+    def execute(self, x: Tensor, going: Tensor, loop: int) -> Tensor:
+        """One loop for the images that go on."""
+        rows = rows_of(going)
+        return x.index_copy(0, rows, self.body(x.index_select(0, rows), loop, None))
+
+
+class SingleBlock(BranchingBlock):
+    """The same for batches of one image, which need not be taken out and put back."""
+
+    def enter(self, x: Tensor, going: Tensor, threshold: Tensor) -> Result:
+        """All loops."""
+        return self.loop_on(x, going.to(torch.int64), threshold)
+
+    def execute(self, x: Tensor, going: Tensor, loop: int) -> Tensor:
+        """One loop."""
+        return self.body(x, loop, None)
 
 
 def rows_of(going: Tensor) -> Tensor:

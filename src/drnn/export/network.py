@@ -9,12 +9,17 @@ from torch import Tensor, nn
 
 from drnn.core import AlwaysNoisy, Gate, OpenGate, RecursiveBlock, TrainingNoise
 from drnn.costs import layer_macs
-from drnn.export.blocks import BranchingBlock, CompactBlock, DenseBlock, GraphBlock, OpenBlock
+from drnn.export.blocks import BranchingBlock, CompactBlock, DenseBlock, GraphBlock, OpenBlock, SingleBlock
 from drnn.export.norms import NORM_PLACEMENTS, place_norms
 from drnn.models import Classifier
 from drnn.models.aig import AdaptiveBlock
 
-FORMS: dict[str, type[GraphBlock]] = {"branches": BranchingBlock, "loop": CompactBlock, "dense": DenseBlock}
+FORMS: dict[str, type[GraphBlock]] = {
+    "branches": BranchingBlock,
+    "single": SingleBlock,
+    "loop": CompactBlock,
+    "dense": DenseBlock,
+}
 
 
 def looping_blocks(model: Classifier) -> list[RecursiveBlock]:
@@ -35,7 +40,8 @@ class ExportableNetwork(nn.Module):
 
     Args:
         model: the network; it is not changed.
-        form: "branches" (a condition a loop, skips), "loop" (one copy of each body, skips) or "dense" (masks).
+        form: "branches" (a condition a loop, skips), "single" (the same for batches of one image), "loop" (one copy of
+            each body, skips) or "dense" (masks).
         norms: "once" (shared convolution weights once) or "folded" (one per loop); the form "loop" knows only "once".
 
     Shape: images ``(N, C, H, W)``, thresholds ``(B,)`` -> logits ``(N, K)``, loops ``(N, B)``, macs ``(N,)``, all for
@@ -51,6 +57,7 @@ class ExportableNetwork(nn.Module):
         super().__init__()
         _check(model, form, norms)
         self.register_buffer("thresholds", read_thresholds(model))
+        self.one_image = form == "single"
         self.classifier = deepcopy(model).cpu().eval()
         self.gate_macs, self.pixel_macs, blocks = [], [], []
         for block in self.classifier.blocks():

@@ -14,7 +14,7 @@ import torch
 from drnn.export.network import ExportableNetwork
 from drnn.export.runner import OnnxNetwork
 from drnn.export.trace import trace
-from drnn.export.verify import Verified, verify
+from drnn.export.verify import BATCHES, ONE_BY_ONE, Verified, verify
 from drnn.models import Classifier
 from drnn.weights.preprocessing import Preprocessing
 
@@ -36,14 +36,16 @@ def export_onnx(
 ) -> Verified:
     """Write ``model`` as an ONNX file that computes what the gates ask for and no more, compared before it is written.
 
-    Inputs are ``images`` (N, C, H, W), any N, and ``thresholds`` (B,), which may be left out: the file holds those the
-    model has now. Outputs are ``logits`` (N, K), ``loops`` (N, B) and ``macs`` (N,), for B recursive blocks.
+    Inputs are ``images`` (N, C, H, W), any N (but 1 in the form "single"), and ``thresholds`` (B,), which may be left
+    out: the file holds those the model has now. Outputs are ``logits`` (N, K), ``loops`` (N, B) and ``macs`` (N,), for
+    B recursive blocks.
 
     Args:
         model: any network but ConvNet-AIG.
         path: the file to write.
         preprocessing: kept in the file; the usual one of the network's size by default.
-        form: "branches" (fastest), "loop" (smallest graph) or "dense" (no control flow; skips nothing).
+        form: "branches" (for any batch), "single" (for batches of one image, faster there), "loop" (smallest graph) or
+            "dense" (no control flow; skips nothing).
         norms: "once": shared convolution weights are in the file once, and onnxruntime folds the norms when it
             loads; "folded": one folded weight per loop.
         any_size: take any H and W, not only the model's own.
@@ -64,7 +66,7 @@ def export_onnx(
     with TemporaryDirectory(dir=path.parent, prefix=".export-") as folder:
         made = Path(folder) / path.name
         _save(proto, made, external_over)
-        result = verify(model, OnnxNetwork(made).answer)
+        result = verify(model, OnnxNetwork(made).answer, ONE_BY_ONE if network.one_image else BATCHES)
         for file in sorted(Path(folder).iterdir(), reverse=True):  # the weights beside it first
             os.replace(file, path.parent / file.name)
     return result

@@ -14,7 +14,7 @@ from torch._dynamo.exc import TorchDynamoException
 from drnn.export.network import ExportableNetwork
 from drnn.export.runner import Prediction
 from drnn.export.trace import trace
-from drnn.export.verify import Verified, verify
+from drnn.export.verify import BATCHES, ONE_BY_ONE, Verified, verify
 from drnn.models import Classifier
 from drnn.weights.preprocessing import Preprocessing
 
@@ -62,7 +62,7 @@ def export_program(
         model: any network but ConvNet-AIG.
         path: the file to write.
         preprocessing: kept in the file; the usual one of the network's size by default.
-        form: "branches", "loop" or "dense".
+        form: "branches", "single", "loop" or "dense".
         norms: "once" or "folded".
         any_size: take any H and W.
         compiled: an experiment: AOTInductor for this kind of machine; it needs a C++ compiler.
@@ -84,7 +84,7 @@ def export_program(
         else:
             torch.export.save(program, made, extra_files={FACTS: json.dumps(facts)})
         try:
-            result = verify(model, load_program(made, compiled).answer)
+            result = verify(model, load_program(made, compiled).answer, ONE_BY_ONE if network.one_image else BATCHES)
         except RuntimeError as error:
             raise ValueError(f"the program does not run, nothing was written: {str(error).splitlines()[0]}") from error
         os.replace(made, path)

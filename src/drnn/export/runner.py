@@ -65,7 +65,14 @@ class OnnxNetwork:
         Args:
             images: float32 ``(N, C, H, W)``.
             thresholds: ``(B,)``, in units of the gates' margin; those in the file by default. Higher skips more.
+
+        Raises:
+            ValueError: several images for a file of the form "single".
         """
+        if self.facts.get("form") == "single" and len(images) != 1:
+            raise ValueError(
+                f"{len(images)} images received; this file takes one at a time: export with --form branches for more"
+            )
         feed = {"images": np.asarray(images, np.float32)}
         if thresholds is not None:
             feed["thresholds"] = np.asarray(thresholds, np.float32)
