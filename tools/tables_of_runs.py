@@ -43,7 +43,8 @@ def _experiment(folder: Path, show: Callable[[Path], str]) -> str:
     commits = distinct(part["commit"] for result in results for part in result["trained_on"])
     lines = [
         f"**{results[0]['label']}**: {recipe['epochs']} epochs on {images} images, batch {recipe['batch_size']}, "
-        f"lr {recipe['lr']:g} ({recipe['schedule']}), cutout {recipe['cutout'] or 'none'}, tested on {tested}.",
+        f"lr {recipe['lr']:g} ({recipe['schedule']}), cutout {recipe['cutout'] or 'none'}, padding with "
+        f"{recipe.get('padding_mode', 'zeros')}, tested on {tested}.",
         show(folder),
         f"From `{place}/*.json`: `{commands}`, seeds {seeds}, "
         f"commits {commits}, {begun['processor']}, {begun['cores']} cores, torch {begun['torch']}. "

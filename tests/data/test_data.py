@@ -13,7 +13,7 @@ from drnn.data import Augmentation, Cutout, EpochPlan, Normalize, PadCropFlip, S
 from drnn.data.cifar10 import MEAN, STD, read_binary
 
 
-def slow_augment(images, padding, flip, generator):
+def slow_augment(images, padding, flip, generator, mode):
     """One image after the other."""
     count, channels, height, width = images.shape
     draws = torch.randint(2 * padding + 1, (2, count, 1), generator=generator)[:, :, 0].tolist()
@@ -22,6 +22,8 @@ def slow_augment(images, padding, flip, generator):
     for i, image in enumerate(images):
         framed = torch.zeros(channels, height + 2 * padding, width + 2 * padding, dtype=torch.uint8)
         framed[:, padding : padding + height, padding : padding + width] = image
+        if mode == "reflect":
+            framed = torch.nn.functional.pad(image.float(), (padding,) * 4, "reflect").byte()
         cut = framed[:, draws[0][i] : draws[0][i] + height, draws[1][i] : draws[1][i] + width]
         out.append(cut.flip(2) if flips[i] else cut)
     return torch.stack(out)
@@ -34,13 +36,30 @@ def slow_augment(images, padding, flip, generator):
     padding=st.integers(0, 4),
     flip=st.booleans(),
     seed=st.integers(0, 99),
+    mode=st.sampled_from(["zeros", "reflect"]),
 )
-def test_augmentation_equals_the_slow_one(count, channels, padding, flip, seed):
+def test_augmentation_equals_the_slow_one(count, channels, padding, flip, seed, mode):
     images = torch.randint(
         256, (count, channels, 6, 5), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed)
     )
-    fast = PadCropFlip(padding, flip)(images, torch.Generator().manual_seed(seed))
-    assert torch.equal(fast, slow_augment(images, padding, flip, torch.Generator().manual_seed(seed)))
+    fast = PadCropFlip(padding, flip, mode)(images, torch.Generator().manual_seed(seed))
+    assert torch.equal(fast, slow_augment(images, padding, flip, torch.Generator().manual_seed(seed), mode))
+
+
+def test_padding_that_cannot_be_is_refused():
+    with pytest.raises(ValueError, match="padding_mode 'mirror' received; choose zeros or reflect"):
+        PadCropFlip(2, mode="mirror")
+    with pytest.raises(ValueError, match="padding 4 received for images of 4 x 6; a reflected border"):
+        PadCropFlip(4, mode="reflect")(torch.zeros(1, 1, 4, 6, dtype=torch.uint8), torch.Generator())
+
+
+def test_padding_mode_reaches_the_images():
+    data = load_dataset("digits")
+    first = [
+        next(data.train_batches(EpochPlan(0, 0, 100), Augmentation(padding=3, padding_mode=mode)))[0]
+        for mode in ("zeros", "reflect")
+    ]
+    assert not torch.equal(*first)
 
 
 def test_normalize():

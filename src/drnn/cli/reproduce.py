@@ -29,6 +29,9 @@ def parser() -> ArgumentParser:
     made.add_argument("--epochs", type=int, default=None, help="another length; kept apart from the recipe's own")
     made.add_argument("--train_images", type=int, default=None, help="fewer images; kept apart likewise")
     made.add_argument("--cutout", type=int, default=None, help="another side of the square greyed out; likewise")
+    made.add_argument(
+        "--padding_mode", type=Literal["zeros", "reflect"], default=None, help="of random windows; likewise"
+    )
     made.add_argument("--budget_minutes", "--budget-minutes", type=float, default=None, help="then save all and stop")
     made.add_argument("--parallel", type=int, default=0, help="runs side by side; 0: what the device has room for")
     made.add_argument("--threads", type=int, default=0, help="CPU threads of each; 0: what is left of the cores")

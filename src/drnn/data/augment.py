@@ -6,28 +6,41 @@ from functools import cache
 import torch
 from torch import Tensor
 
+PADDING_MODES = ("zeros", "reflect")
+
 
 @dataclass(frozen=True)
 class PadCropFlip:
-    """Pad with zeros, cut out a window of the old size at random, and flip left to right with probability one half.
+    """Pad, cut out a window of the old size at random, and flip left to right with probability one half.
 
     Args:
         padding: pixels on every side.
         flip: whether to flip at all.
+        mode: what the padding shows: "zeros", black, or "reflect", the picture mirrored at its outermost pixels.
 
     Shape: uint8 ``(N, C, H, W) -> (N, C, H, W)``; every image has its own window and flip.
+
+    Raises:
+        ValueError: a negative padding, another mode, or images that are too small to be reflected.
     """
 
     padding: int = 4
     flip: bool = True
+    mode: str = "zeros"
 
     def __post_init__(self):
+        if self.mode not in PADDING_MODES:
+            raise ValueError(f"padding_mode {self.mode!r} received; choose {' or '.join(PADDING_MODES)}")
         if self.padding < 0:
             raise ValueError(f"padding {self.padding} received; it is 0 or more")
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """Augment a batch."""
         count, _, height, width = images.shape
+        if self.mode == "reflect" and self.padding >= min(height, width):
+            raise ValueError(
+                f"padding {self.padding} received for images of {height} x {width}; a reflected border is smaller"
+            )
         spread = 2 * self.padding + 1
         draws = torch.randint(spread, (2, count, 1), generator=generator, device=generator.device).to(images.device)
         rows = draws[0] + torch.arange(height, device=images.device)
@@ -35,11 +48,19 @@ class PadCropFlip:
         if self.flip:
             flips = torch.rand(count, 1, generator=generator, device=generator.device).to(images.device) < 0.5
             columns = torch.where(flips, columns.flip(1), columns)
-        padded = torch.nn.functional.pad(images, (self.padding,) * 4)
-        cut = padded.permute(0, 2, 3, 1)[
+        if self.mode == "zeros":
+            images = torch.nn.functional.pad(images, (self.padding,) * 4)
+        else:
+            rows, columns = (_mirror(at - self.padding, size) for at, size in ((rows, height), (columns, width)))
+        cut = images.permute(0, 2, 3, 1)[
             torch.arange(count, device=images.device)[:, None, None], rows[:, :, None], columns[:, None, :]
         ]
         return cut.permute(0, 3, 1, 2).contiguous()
+
+
+def _mirror(places: Tensor, size: int) -> Tensor:
+    """Places beyond 0..size - 1 turned back at the outermost pixel."""
+    return size - 1 - (size - 1 - places.abs()).abs()
 
 
 @dataclass(frozen=True)

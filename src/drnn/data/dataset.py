@@ -73,7 +73,9 @@ class Dataset:
         self, plan: EpochPlan, augmentation: Augmentation, share: Share = ALONE
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """See `drnn.data.Source`; a whole batch at a time, on the device the images are on."""
-        steps: list[PadCropFlip | Cutout] = [PadCropFlip(augmentation.padding, augmentation.flip)]
+        steps: list[PadCropFlip | Cutout] = [
+            PadCropFlip(augmentation.padding, augmentation.flip, augmentation.padding_mode)
+        ]
         if augmentation.cutout:
             steps.append(Cutout(augmentation.cutout, tuple(round(255 * mean) for mean in self.mean)))
         for number, rows in plan.batches(self.num_train):

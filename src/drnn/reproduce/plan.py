@@ -14,7 +14,12 @@ ROWS = (  # of Table 1, what answers most comes first
     "dr_resnet16", "resnet20", "dr_resnet74", "resnet110", "dr_resnet40", "resnet56", "dr_resnet54", "dr_resnet58",
     "dr_resnet66", "dr_resnet32", "aig_resnet110", "sd_resnet110", "preresnet110", "rcnn160",
 )  # fmt: skip
-TOLD = {"epochs": "epochs", "train_images": "images", "cutout": "cutout"}  # changes that a label tells
+TOLD = {
+    "epochs": "epochs",
+    "train_images": "images",
+    "cutout": "cutout",
+    "padding_mode": "padding",
+}  # changes that a label tells
 VARIANTS: dict[str, dict[str, str]] = {  # of Table 3, and how the gate's noise may be read
     "naive": {"gate": "open", "norm": "shared"},
     "L": {"gate": "open", "norm": "lvbn"},

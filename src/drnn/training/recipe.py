@@ -4,6 +4,8 @@ from dataclasses import asdict, dataclass, fields, replace
 from difflib import get_close_matches
 from typing import Literal
 
+from drnn.data.augment import PADDING_MODES
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -34,6 +36,7 @@ class Recipe:
         ema_decay: keep a moving average of the weights, evaluated beside them; 0 for none.
         label_smoothing: share of the label spread over the other classes.
         padding: augmentation in memory: pixels to pad before cutting a random window of the old size.
+        padding_mode: augmentation in memory: "zeros" is black, "reflect" the picture mirrored at its border.
         flip: augmentation: mirror every second image.
         cutout: augmentation in memory: side of a square that is greyed out, in pixels; 0 for none.
         min_area: augmentation from files: smallest share of the picture that a random window covers.
@@ -76,6 +79,7 @@ class Recipe:
     ema_decay: float = 0.0
     label_smoothing: float = 0.0
     padding: int = 1
+    padding_mode: Literal["zeros", "reflect"] = "zeros"
     flip: bool = False
     cutout: int = 0
     min_area: float = 0.08
@@ -104,6 +108,7 @@ class Recipe:
             "rate_weight": self.rate_weight >= 0,
             "target_rate": self.target_rate is None or 0 <= self.target_rate <= 1,
             "padding": self.padding >= 0,
+            "padding_mode": self.padding_mode in PADDING_MODES,
             "cutout": self.cutout >= 0,
             "min_area": 0 < self.min_area <= 1,
             "rate_warmup_epochs": self.rate_warmup_epochs >= 0,

@@ -66,7 +66,9 @@ class Session:
         self.step = Step(recipe, model, self.optimizer, Normalize(source.mean, source.std), workers)
         self.run_step: Callable[[Tensor, Tensor, float], StepResult] = self.step
         self.captured = False
-        self.augmentation = Augmentation(recipe.padding, recipe.flip, recipe.cutout, recipe.min_area, recipe.distortion)
+        self.augmentation = Augmentation(
+            recipe.padding, recipe.padding_mode, recipe.flip, recipe.cutout, recipe.min_area, recipe.distortion
+        )
         self.epoch, self.batch, self.metrics_bytes, self.train_s = 0, 0, 0, 0.0
         self.tally = self._new_tally()
 
