@@ -10,6 +10,8 @@ from PIL import Image
 import drnn
 from drnn.analysis.runs import trained_in
 from drnn.cli.main import main
+from drnn.costs import count_costs
+from drnn.models import create_model
 from drnn.reproduce import Job, ablation, result_of, run_jobs, table1
 from drnn.reproduce.plan import ROWS, VARIANTS
 from drnn.reproduce.report import read_results, table1_markdown
@@ -200,6 +202,18 @@ def test_a_released_network_answers_without_its_data(two, tmp_path, capsys):
         assert main(["predict", str(source), str(tmp_path / "grey.png"), "--format", "json"]) == 0
         said.append(json.loads(capsys.readouterr().out))
     assert said[0] == said[1]
+
+
+def test_a_control_that_the_paper_has_not_is_run_on_request_and_has_no_cells_of_it(two, tmp_path):
+    (control,) = table1(["resnet16"], "short", [0], {}, tmp_path, tmp_path)
+    costs, ours = count_costs(create_model(control.recipe.model)), count_costs(create_model("dr_resnet16_cifar"))
+    assert not costs.slots
+    assert ours.fixed_macs < costs.max_macs < ours.max_macs
+    result = json.loads(two[0][1].file.read_text())
+    (tmp_path / "resnet16-0.json").write_text(json.dumps({**result, "row": "resnet16"}))
+    (line,) = [row for row in table1_markdown(tmp_path).splitlines() if "resnet16" in row]
+    cells = [cell.strip() for cell in line.strip("|").split("|")]
+    assert (cells[1], cells[5], cells[7]) == ("-", "-", "-")
 
 
 @pytest.mark.parametrize("text", ["{", '{"row": "nobody", "seed": 0}', "[]"])

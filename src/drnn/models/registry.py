@@ -32,6 +32,7 @@ digits = partial(ResNetSpec, width=32, input_size=(1, 8, 8))
 
 MODELS: dict[str, Spec] = {
     # Table 1, CIFAR-10
+    "resnet16_cifar": ResNetSpec((3, 2, 2)),  # not in the paper: what DR-ResNet 16 is without loops
     "resnet20_cifar": ResNetSpec((3, 3, 3)),
     "resnet56_cifar": ResNetSpec((9, 9, 9)),
     "resnet110_cifar": ResNetSpec((18, 18, 18)),

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from statistics import mean, stdev
 
-from drnn.reproduce.plan import ROWS, VARIANTS
+from drnn.reproduce.plan import CONTROLS, ROWS, VARIANTS
 from drnn.tables import TABLE1
 
 TIMES = "times.json"
@@ -18,7 +18,7 @@ def read_results(folder: Path) -> list[dict]:
     Raises:
         ValueError: a damaged file.
     """
-    results, order = [], [*ROWS, *VARIANTS]
+    results, order = [], [*ROWS, *CONTROLS, *VARIANTS]
     for file in sorted(folder.glob("*.json")):
         if file.name == TIMES:
             continue
@@ -45,10 +45,11 @@ def table1_markdown(folder: Path) -> str:
     )  # fmt: skip
     lines = [head, ("---",) * len(head)]
     for row, runs in _grouped(read_results(folder)).items():
-        paper, first, timed = PAPER[row], runs[0], times.get(row)
+        paper, first, timed = PAPER.get(row), runs[0], times.get(row)
         lines.append((
-            row, str(paper.error), _errors(runs), _averages(runs), str(len(runs)), str(paper.params),
-            f"{first['params'] / 1e6:.2f}", "-" if paper.macs is None else f"{paper.macs * 1e3:.0f}",
+            row, _shown(paper and paper.error, "{}"), _errors(runs), _averages(runs), str(len(runs)),
+            _shown(paper and paper.params, "{}"), f"{first['params'] / 1e6:.2f}",
+            _shown(paper and paper.macs and paper.macs * 1e3, "{:.0f}"),
             f"{mean(run['macs_mean'] for run in runs) / 1e6:.1f} +- {_between_images(first):.1f}",
             f"{first['max_macs'] / 1e6:.1f}", _loops(runs),
             f"{timed['ms']:.3f}" if timed else "-", f"{timed['ratio']:.2f}" if timed else "-",
@@ -68,6 +69,10 @@ def ablation_markdown(folder: Path) -> str:
             f"{mean(run['macs_mean'] for run in runs) / 1e6:.1f}", " ".join(rates),
         ))  # fmt: skip
     return _markdown(lines)
+
+
+def _shown(value: float | None, form: str) -> str:
+    return "-" if value is None else form.format(value)
 
 
 def _grouped(results: list[dict]) -> dict[str, list[dict]]:

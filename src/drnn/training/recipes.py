@@ -30,7 +30,7 @@ CIFAR10_MODELS = {
     "preresnet110": "preresnet110_cifar",
     "aig110": "aig_resnet110_cifar",
     "rcnn160": "rcnn160_cifar",
-    **{f"resnet{depth}": f"resnet{depth}_cifar" for depth in (20, 56, 110)},
+    **{f"resnet{depth}": f"resnet{depth}_cifar" for depth in (16, 20, 56, 110)},
     **{f"dr{depth}": f"dr_resnet{depth}_cifar" for depth in (16, 32, 40, 54, 58, 66, 74)},
 }
 IMAGENET_MODELS = {
