@@ -177,3 +177,6 @@ def test_exported_files_are_timed_in_pairs_and_kept(tmp_path, capsys):
 def test_captured_is_for_one_image_only():
     cases = cases_for(("dr_resnet53", "resnet101"), [1, 8], ["plain", "captured"], 2, False, 0, "cuda")
     assert [(case.form, case.batch_size) for case in cases] == [("plain", 1), ("plain", 8), ("captured", 1)]
+    for sizes, device in (([8], "cuda"), ([1], "cpu")):
+        with pytest.raises(ValueError, match=f"'captured' received with batch size {sizes[0]} on {device}"):
+            cases_for(("dr_resnet53", "resnet101"), sizes, ["captured"], 2, False, 0, device)

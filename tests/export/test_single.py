@@ -61,7 +61,7 @@ def test_nothing_is_taken_out_or_put_back(file, model, tmp_path):
 
 def test_several_images_are_refused_with_what_to_do(file):
     network = load_onnx(file)
-    with pytest.raises(ValueError, match=r"2 images received; .* export with --form branches"):
+    with pytest.raises(ValueError, match=r"shape \(2, 3, 8, 8\) received; .* export with --form branches"):
         network(np.zeros((2, 3, 8, 8), np.float32))
 
 
@@ -70,7 +70,10 @@ def test_static_networks_and_programs_too(model, tmp_path):
     assert load_onnx(tmp_path / "static.onnx")(np.zeros((1, 1, 8, 8), np.float32)).logits.shape == (1, 10)
     export_program(model, tmp_path / "net.pt2", form="single")
     x = torch.randn(1, 3, 8, 8)
-    torch.testing.assert_close(load_program(tmp_path / "net.pt2")(x)[0], model(x), rtol=1e-4, atol=1e-5)
+    program = load_program(tmp_path / "net.pt2")
+    torch.testing.assert_close(program(x)[0], model(x), rtol=1e-4, atol=1e-5)
+    with pytest.raises(ValueError, match="takes one at a time"):
+        program(torch.randn(2, 3, 8, 8))
 
 
 def test_timing_it_on_several_images_is_refused():

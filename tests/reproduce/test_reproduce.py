@@ -53,6 +53,10 @@ def test_table1_plans_every_row_with_the_first_seed_first(tmp_path):
     assert short[0].file == tmp_path / "short-3-epochs-500-images/resnet20-0.json"  # not taken for the 20 epochs
     (uncut,) = table1(["resnet20"], "short", [0], {"cutout": 0}, tmp_path, tmp_path)
     assert (uncut.label, uncut.recipe.cutout) == ("short-0-cutout", 0)
+    (same,) = table1(
+        ["resnet20"], "short", [0], {"cutout": 16, "epochs": 20, "padding_mode": "zeros"}, tmp_path, tmp_path
+    )
+    assert same.label == "short"  # nothing was changed
     (mirrored,) = table1(["resnet20"], "short", [0], {"padding_mode": "reflect"}, tmp_path, tmp_path)
     assert (mirrored.label, mirrored.recipe.padding_mode) == ("short-reflect-padding", "reflect")
 

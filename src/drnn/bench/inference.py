@@ -20,11 +20,12 @@ def cases_for(
 ) -> list[Case]:
     """Every form at every batch size, with the pair's own loops, or with ``line`` at rates from 1 to 0.
 
-    Over the rates the time of one network should fall in a straight line. "captured" is for batches of one image, and
-    other sizes are left out of it.
+    Over the rates the time of one network should fall in a straight line. "captured" is for batches of one image: where
+    that size is among others, they are left out of it.
     """
     rates = RATES if line else (None,)
-    sizes = [(form, size) for form in forms for size in batch_sizes if size == 1 or form != "captured"]
+    own = {"captured": [1]} if 1 in batch_sizes else {}
+    sizes = [(form, size) for form in forms for size in own.get(form, batch_sizes)]
     return [Case(*pair, form, size, rounds, rate, seed, device) for form, size in sizes for rate in rates]
 
 

@@ -46,7 +46,8 @@ def _counts(part: object) -> bool:
 def peak_bytes(work: Callable[[], object]) -> int:
     """Most bytes of new tensors at any moment of ``work``; weights and what was there before do not count.
 
-    On a CPU the workspace inside a kernel is not seen either; on a GPU it is torch's allocator that is asked.
+    On a CPU the workspace inside a kernel is not seen either; on a GPU it is torch's allocator that is asked, to which
+    the memory of CUDA graphs, kept from call to call, is not new.
     """
     if torch.cuda.is_available() and torch.cuda.is_initialized():
         before = torch.cuda.memory_allocated()

@@ -47,6 +47,11 @@ class Case:
             raise ValueError(f"form {self.form!r} received; choose from {', '.join(FORMS)}")
         if is_foreign(self.first) and (self.form != "plain" or self.rate is not None):
             raise ValueError(f"{self.first} received with form {self.form!r}; it has no gates, and runs plain only")
+        if self.form == "captured" and (self.batch_size != 1 or not self.device.startswith("cuda")):
+            raise ValueError(
+                f"form 'captured' received with batch size {self.batch_size} on {self.device}; CUDA graphs are for one "
+                "image, on a GPU: --batch_sizes [1] --device cuda"
+            )
         if self.batch_size < 1 or self.rounds < 1:
             raise ValueError(f"batch size {self.batch_size} and rounds {self.rounds} received; each is 1 or more")
 

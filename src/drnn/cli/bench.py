@@ -78,7 +78,7 @@ def export_parser() -> ArgumentParser:
     made.add_argument("--first", type=str, default="dr_resnet53", help="a recursive network")
     made.add_argument("--second", type=str, default=None, help="a static network; its counterpart by default")
     made.add_argument("--mean_loops", type=float, default=11.74, help="loops that an image takes, about")
-    made.add_argument("--batch_sizes", type=list[int], default=[1, 8], help="images at a time")
+    made.add_argument("--batch_sizes", type=list[int], default=None, help="images at a time; [1,8], or [1] for single")
     made.add_argument("--rounds", type=int, default=40, help="pairs at batch 1; fewer at larger ones")
     made.add_argument("--form", type=Literal["branches", "single"], default="branches", help="single: for batch size 1")
     made.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="of onnxruntime")
@@ -93,7 +93,7 @@ def export(argv: list[str]) -> None:
 
     options = export_parser().parse_args(argv)
     second = _second(options.first, options.second)
-    sizes = tuple(options.batch_sizes)
+    sizes = tuple(options.batch_sizes or ([1] if options.form == "single" else [1, 8]))
     case = ExportCase(options.first, second, options.mean_loops, sizes, options.rounds, options.threads, options.form)
     result = measure_case(case, Path(options.folder))
     write_json(Path(options.json), result)

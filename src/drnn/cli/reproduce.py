@@ -5,6 +5,7 @@ from typing import Literal
 
 from jsonargparse import ArgumentParser, Namespace
 
+from drnn.data.augment import PaddingMode
 from drnn.reproduce import Job, ablation, run_jobs, table1
 from drnn.reproduce.plan import TOLD
 from drnn.reproduce.report import ablation_markdown, table1_markdown
@@ -21,7 +22,9 @@ def parser() -> ArgumentParser:
         "does on ImageNet, and with the gate's noise read in three ways; tested on 5,000 held-out training images.",
     )
     made.add_argument("what", type=Literal["table1", "ablation"], help="the experiment")
-    made.add_argument("--rows", type=str, default=None, help="rows of Table 1, a,b,c; all of them, or dr_resnet16")
+    made.add_argument(
+        "--rows", type=str, default=None, help="rows of Table 1, a,b,c, or resnet16, a control; else all of them"
+    )
     made.add_argument(
         "--recipe", type=Literal["paper", "modern", "short"], default="paper", help="350, 200 or 20 epochs"
     )
@@ -29,9 +32,7 @@ def parser() -> ArgumentParser:
     made.add_argument("--epochs", type=int, default=None, help="another length; kept apart from the recipe's own")
     made.add_argument("--train_images", type=int, default=None, help="fewer images; kept apart likewise")
     made.add_argument("--cutout", type=int, default=None, help="another side of the square greyed out; likewise")
-    made.add_argument(
-        "--padding_mode", type=Literal["zeros", "reflect"], default=None, help="of random windows; likewise"
-    )
+    made.add_argument("--padding_mode", type=PaddingMode, default=None, help="of random windows; likewise")
     made.add_argument("--budget_minutes", "--budget-minutes", type=float, default=None, help="then save all and stop")
     made.add_argument("--parallel", type=int, default=0, help="runs side by side; 0: what the device has room for")
     made.add_argument("--threads", type=int, default=0, help="CPU threads of each; 0: what is left of the cores")

@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass
 from functools import cache
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
-PADDING_MODES = ("zeros", "reflect")
+PaddingMode = Literal["zeros", "reflect"]
+PADDING_MODES = get_args(PaddingMode)
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class PadCropFlip:
 
     padding: int = 4
     flip: bool = True
-    mode: str = "zeros"
+    mode: PaddingMode = "zeros"
 
     def __post_init__(self):
         if self.mode not in PADDING_MODES:

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from torch import Tensor
 
+from drnn.data.augment import PaddingMode
 from drnn.data.batches import ALONE, EpochPlan, Share
 
 
@@ -15,7 +16,7 @@ class Augmentation:
 
     Args:
         padding: pixels to pad before a random window of the old size is cut (images in memory).
-        padding_mode: what they show: "zeros", black, or "reflect", the picture mirrored at its border.
+        padding_mode: what they show: "zeros", black, or "reflect", the picture mirrored at its border (in memory).
         flip: mirror every second image.
         cutout: side of a square set to the mean grey at a random place, in pixels; 0 for none (images in memory).
         min_area: smallest share of the picture that a random window covers (images from files).
@@ -23,7 +24,7 @@ class Augmentation:
     """
 
     padding: int = 0
-    padding_mode: str = "zeros"
+    padding_mode: PaddingMode = "zeros"
     flip: bool = False
     cutout: int = 0
     min_area: float = 0.08

@@ -49,8 +49,8 @@ class DenseBlock(GraphBlock):
         return x, count
 
 
-class BranchingBlock(GraphBlock):
-    """A condition around the block and, inside it, one around every further loop (ONNX If).
+class ConditionalBlock(GraphBlock):
+    """A condition around the block and, inside it, one around every further loop (ONNX If). Abstract.
 
     Where a condition is not met its input is copied, so a closed gate costs one copy, whatever L. Two levels and not L:
     tracing visits a condition several times, and those inside it several times each.
@@ -67,9 +67,11 @@ class BranchingBlock(GraphBlock):
 
     def enter(self, x: Tensor, going: Tensor, threshold: Tensor) -> Result:
         """All loops, for the images that execute the first."""
-        rows = rows_of(going)
-        y, count = self.loop_on(x.index_select(0, rows), torch.ones_like(rows), threshold)
-        return x.index_copy(0, rows, y), going.to(torch.int64).index_copy(0, rows, count)
+        raise NotImplementedError
+
+    def execute(self, x: Tensor, going: Tensor, loop: int) -> Tensor:
+        """One loop for the images that go on."""
+        raise NotImplementedError
 
     def loop_on(self, x: Tensor, ones: Tensor, threshold: Tensor) -> Result:
         """All loops, for images that all execute the first; ``ones`` is int64 ``(M,)``."""
@@ -87,14 +89,24 @@ class BranchingBlock(GraphBlock):
             x, count = torch.cond(going.any(), run, stay, (x, going, count))
         return x, count
 
+
+class BranchingBlock(ConditionalBlock):
+    """For any batch: the images that go on are taken out of it, computed, and put back."""
+
+    def enter(self, x: Tensor, going: Tensor, threshold: Tensor) -> Result:
+        """All loops."""
+        rows = rows_of(going)
+        y, count = self.loop_on(x.index_select(0, rows), torch.ones_like(rows), threshold)
+        return x.index_copy(0, rows, y), going.to(torch.int64).index_copy(0, rows, count)
+
     def execute(self, x: Tensor, going: Tensor, loop: int) -> Tensor:
-        """One loop for the images that go on."""
+        """One loop."""
         rows = rows_of(going)
         return x.index_copy(0, rows, self.body(x.index_select(0, rows), loop, None))
 
 
-class SingleBlock(BranchingBlock):
-    """The same for batches of one image, which need not be taken out and put back."""
+class SingleBlock(ConditionalBlock):
+    """For batches of one image, which need not be taken out and put back."""
 
     def enter(self, x: Tensor, going: Tensor, threshold: Tensor) -> Result:
         """All loops."""

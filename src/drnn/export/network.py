@@ -14,6 +14,8 @@ from drnn.export.norms import NORM_PLACEMENTS, place_norms
 from drnn.models import Classifier
 from drnn.models.aig import AdaptiveBlock
 
+BATCHES = (1, 2, 7, 32)  # what an export is compared on
+ONE_BY_ONE = (1,) * sum(BATCHES)
 FORMS: dict[str, type[GraphBlock]] = {
     "branches": BranchingBlock,
     "single": SingleBlock,
@@ -57,7 +59,7 @@ class ExportableNetwork(nn.Module):
         super().__init__()
         _check(model, form, norms)
         self.register_buffer("thresholds", read_thresholds(model))
-        self.one_image = form == "single"
+        self.batches = ONE_BY_ONE if form == "single" else BATCHES
         self.classifier = deepcopy(model).cpu().eval()
         self.gate_macs, self.pixel_macs, blocks = [], [], []
         for block in self.classifier.blocks():

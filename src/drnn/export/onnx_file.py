@@ -14,7 +14,7 @@ import torch
 from drnn.export.network import ExportableNetwork
 from drnn.export.runner import OnnxNetwork
 from drnn.export.trace import trace
-from drnn.export.verify import BATCHES, ONE_BY_ONE, Verified, verify
+from drnn.export.verify import Verified, verify
 from drnn.models import Classifier
 from drnn.weights.preprocessing import Preprocessing
 
@@ -66,7 +66,7 @@ def export_onnx(
     with TemporaryDirectory(dir=path.parent, prefix=".export-") as folder:
         made = Path(folder) / path.name
         _save(proto, made, external_over)
-        result = verify(model, OnnxNetwork(made).answer, ONE_BY_ONE if network.one_image else BATCHES)
+        result = verify(model, OnnxNetwork(made).answer, network.batches)
         for file in sorted(Path(folder).iterdir(), reverse=True):  # the weights beside it first
             os.replace(file, path.parent / file.name)
     return result

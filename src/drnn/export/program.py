@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torch._dynamo.exc import TorchDynamoException
 
 from drnn.export.network import ExportableNetwork
-from drnn.export.runner import Prediction
+from drnn.export.runner import Prediction, refuse_several
 from drnn.export.trace import trace
-from drnn.export.verify import BATCHES, ONE_BY_ONE, Verified, verify
+from drnn.export.verify import Verified, verify
 from drnn.models import Classifier
 from drnn.weights.preprocessing import Preprocessing
 
@@ -38,6 +38,7 @@ class ProgramNetwork(nn.Module):
 
     def forward(self, images: Tensor, thresholds: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """Run."""
+        refuse_several(self.facts, images)
         thresholds = self.thresholds if thresholds is None else thresholds
         return self.graph(images, thresholds) if len(thresholds) else self.graph(images)
 
@@ -84,7 +85,7 @@ def export_program(
         else:
             torch.export.save(program, made, extra_files={FACTS: json.dumps(facts)})
         try:
-            result = verify(model, load_program(made, compiled).answer, ONE_BY_ONE if network.one_image else BATCHES)
+            result = verify(model, load_program(made, compiled).answer, network.batches)
         except RuntimeError as error:
             raise ValueError(f"the program does not run, nothing was written: {str(error).splitlines()[0]}") from error
         os.replace(made, path)

@@ -10,6 +10,19 @@ from torch import Tensor
 from drnn.weights.preprocessing import Preprocessing
 
 
+def refuse_several(facts: dict, images: np.ndarray | Tensor) -> None:
+    """A file of the form "single" takes one image.
+
+    Raises:
+        ValueError: a batch of another size.
+    """
+    if facts.get("form") == "single" and len(images) != 1:
+        raise ValueError(
+            f"images of shape {tuple(images.shape)} received; this file takes one at a time, (1, C, H, W): export with "
+            "--form branches for more"
+        )
+
+
 class Prediction(NamedTuple):
     """For N images, B recursive blocks: ``logits (N, K)``, ``loops (N, B)`` executed, multiply-adds ``macs (N,)``."""
 
@@ -69,10 +82,7 @@ class OnnxNetwork:
         Raises:
             ValueError: several images for a file of the form "single".
         """
-        if self.facts.get("form") == "single" and len(images) != 1:
-            raise ValueError(
-                f"{len(images)} images received; this file takes one at a time: export with --form branches for more"
-            )
+        refuse_several(self.facts, images)
         feed = {"images": np.asarray(images, np.float32)}
         if thresholds is not None:
             feed["thresholds"] = np.asarray(thresholds, np.float32)

@@ -1,4 +1,4 @@
-"""One graph of a network by `torch.export`, free in the number of images, but for one form, and in their size."""
+"""One graph of a network by `torch.export`, free in the number of images, but in one form, and where wanted in size."""
 
 import torch
 from torch._dynamo.exc import TorchDynamoException
@@ -14,10 +14,10 @@ def trace(network: ExportableNetwork, any_size: bool = True) -> ExportedProgram:
     Raises:
         ValueError: torch.export cannot express it; the message has its reason.
     """
-    count = 1 if network.one_image else 3  # neither 0 nor 1 images, which would stay fixed
+    one_image = max(network.batches) == 1
+    count = 1 if one_image else 3  # neither 0 nor 1 images, which would stay fixed
     images = torch.zeros(count, *network.classifier.input_size)
-    axes = (*(() if network.one_image else (0,)), *((2, 3) if any_size else ()))
-    free = dict.fromkeys(axes, Dim.DYNAMIC)
+    free = dict.fromkeys((*(() if one_image else (0,)), *((2, 3) if any_size else ())), Dim.DYNAMIC)
     arguments, shapes = (images,), (free,)
     if len(network.thresholds):
         arguments, shapes = (images, network.thresholds), (free, None)

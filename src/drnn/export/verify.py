@@ -13,11 +13,10 @@ from torch.utils.hooks import RemovableHandle
 from drnn.core import Gate, GateRecord
 from drnn.core.gates import GateDecision
 from drnn.costs import Costs, count_costs
-from drnn.export.network import looping_blocks, read_thresholds
+from drnn.export.network import BATCHES, looping_blocks, read_thresholds
 from drnn.inference import gates_of
 from drnn.models import Classifier
 
-BATCHES, ONE_BY_ONE = (1, 2, 7, 32), (1,) * 42
 TOLERANCE = 1e-4  # of an image's largest logit
 TIE = 1e-5  # a margin this near its threshold, relative to 1 + margin, may fall on either side
 

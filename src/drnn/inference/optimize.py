@@ -1,5 +1,6 @@
 """The deployment form of a network: norms folded, layers fused, memory laid out for the machine."""
 
+from collections.abc import Callable
 from copy import deepcopy
 from functools import partial
 from typing import TypeVar, cast
@@ -42,14 +43,16 @@ def optimize(
         compile: run every residual block through torch.compile instead, one graph for any batch size and all loops of a
             block; the first call of each takes seconds. Pre-activation blocks stay as they are. On a CPU it needs a C++
             compiler, and oneDNN's fused kernels are usually faster.
-        capture: on a GPU, run batches of one image as CUDA graphs, one for what lies between two decisions. A graph is
-            recorded when it is met for the first time, or all at once for an ``example`` of one image.
+        capture: on a GPU, run batches of one image as CUDA graphs; see `drnn.inference.captured.CapturedNetwork`, which
+            is then returned. A graph is recorded when it is met for the first time, or all at once for an ``example``
+            of one image.
 
     Returns:
         A network of the same kind in evaluation mode. It cannot be trained, and its ``state_dict`` is its own.
 
     Raises:
-        ValueError: ``capture`` for a network that is not on a GPU, or with ``compile``.
+        ValueError: ``capture`` for a network that is not on a GPU, or with ``compile``; a network that is captured
+            already.
 
     Example:
         >>> import drnn
@@ -58,10 +61,34 @@ def optimize(
         >>> torch.allclose(drnn.optimize(model)(x), model(x), atol=1e-5)
         True
     """
+    if isinstance(model, CapturedNetwork):
+        raise ValueError(f"{model.name} is captured already; optimize the network it was made of")
     if capture:
-        return _captured(model, example, channels_last, fuse, compile)
+        refuse_capture(next(model.parameters()).device, compile)
+    make = partial(_captured if capture else _optimised, model, fuse=fuse, compile=compile)
     if channels_last is None and example is not None:
-        return faster_format(model, example, fuse, compile=compile)
+        made = faster_format(make, example)
+    else:
+        made = make(channels_last is not False)
+    if isinstance(made, CapturedNetwork) and example is not None and len(example) == 1:
+        made.rehearse(example)
+    return cast(AnyClassifier, made)
+
+
+def refuse_capture(device: torch.device, compile: bool) -> None:
+    """CUDA graphs stand alone, and on a GPU.
+
+    Raises:
+        ValueError: another device, or compiled blocks.
+    """
+    if device.type != "cuda":
+        raise ValueError(f"capture=True received for a network on {device}; CUDA graphs need model.to('cuda')")
+    if compile:
+        raise ValueError("capture=True and compile=True received; choose one of them")
+
+
+@torch.inference_mode(False)
+def _optimised(model: AnyClassifier, channels_last: bool, fuse: bool, compile: bool) -> AnyClassifier:
     twin = deepcopy(model).eval()
     make = partial(FoldedConv2d, fuse=fuse and can_fuse())
     for parent in list(twin.modules()):
@@ -76,25 +103,14 @@ def optimize(
         if isinstance(getattr(twin, norm, None), nn.BatchNorm2d):
             setattr(twin, conv, make(getattr(twin, conv), getattr(twin, norm)))
             setattr(twin, norm, nn.Identity())
-    if channels_last is not False:
+    if channels_last:
         twin.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         twin.get_submodule("conv1").register_forward_pre_hook(_to_channels_last)
     return twin.requires_grad_(False).eval()
 
 
-def _captured(
-    model: AnyClassifier, example: Tensor | None, channels_last: bool | None, fuse: bool, compile: bool
-) -> AnyClassifier:
-    device = next(model.parameters()).device
-    if device.type != "cuda" or compile:
-        raise ValueError(
-            f"capture=True received for a network on {device} and compile={compile}; CUDA graphs need a network "
-            "on a GPU, model.to('cuda'), and compile=False"
-        )
-    network = CapturedNetwork(optimize(model, example, channels_last, fuse))
-    if example is not None and len(example) == 1:
-        network.rehearse(example)
-    return cast(AnyClassifier, network)
+def _captured(model: AnyClassifier, channels_last: bool, fuse: bool, compile: bool) -> AnyClassifier:
+    return cast(AnyClassifier, CapturedNetwork(_optimised(model, channels_last, fuse, compile)))
 
 
 def _to_channels_last(module: nn.Module, arguments: tuple) -> tuple:
@@ -103,12 +119,9 @@ def _to_channels_last(module: nn.Module, arguments: tuple) -> tuple:
 
 
 @torch.inference_mode()
-def faster_format(
-    model: AnyClassifier, example: Tensor, fuse: bool = True, rounds: int = 7, compile: bool = False
-) -> AnyClassifier:
-    """Both memory formats timed in pairs on ``example``; the faster one is kept."""
-    with torch.inference_mode(False):
-        rows, columns = (optimize(model, None, layout, fuse, compile) for layout in (True, False))
+def faster_format(make: Callable[[bool], AnyClassifier], example: Tensor, rounds: int = 7) -> AnyClassifier:
+    """``make(channels_last)`` of both memory formats timed in pairs on ``example``; the faster one is kept."""
+    rows, columns = make(True), make(False)
     times = time_pairs(lambda _: rows(example), lambda _: columns(example), rounds)
     return rows if times.ratio <= 1 else columns
 

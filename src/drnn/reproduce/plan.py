@@ -75,7 +75,8 @@ def table1(
     suffix = SCHEDULES[_known([schedule], tuple(SCHEDULES), "recipe")[0]]
     if not seeds:
         raise ValueError("no seeds received; give one or more, such as --seeds '[0]'")
-    kept, label = dict.fromkeys((row, seed) for seed in seeds for row in rows), _label(schedule, changes)
+    kept = dict.fromkeys((row, seed) for seed in seeds for row in rows)
+    label = _label(schedule, changes, find_recipe(f"cifar10-{_RECIPES[rows[0]]}{suffix}"))
     return [
         _job(row, label, f"cifar10-{_RECIPES[row]}{suffix}", {**changes, "seed": seed}, f"{row}-{seed}", runs, results)
         for row, seed in kept
@@ -112,9 +113,10 @@ def _job(row: str, label: str, base: str, changes: dict, name: str, runs: Path, 
     return Job(row, label, recipe, base, changes, runs / label / name, results / label / f"{name}.json")
 
 
-def _label(schedule: str, changes: dict) -> str:
+def _label(schedule: str, changes: dict, base: Recipe) -> str:
     """A schedule that was changed is not taken for the one it was."""
-    return "-".join([schedule, *(f"{changes[key]}-{word}" for key, word in TOLD.items() if key in changes)])
+    told = {key: word for key, word in TOLD.items() if key in changes and changes[key] != getattr(base, key)}
+    return "-".join([schedule, *(f"{changes[key]}-{word}" for key, word in told.items())])
 
 
 def _slug(variant: str) -> str:

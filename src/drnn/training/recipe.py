@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from difflib import get_close_matches
 from typing import Literal
 
-from drnn.data.augment import PADDING_MODES
+from drnn.data.augment import PADDING_MODES, PaddingMode
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class Recipe:
     ema_decay: float = 0.0
     label_smoothing: float = 0.0
     padding: int = 1
-    padding_mode: Literal["zeros", "reflect"] = "zeros"
+    padding_mode: PaddingMode = "zeros"
     flip: bool = False
     cutout: int = 0
     min_area: float = 0.08
