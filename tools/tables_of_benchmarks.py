@@ -40,17 +40,17 @@ def table1_starts() -> str:
 
 def export() -> str:
     rows, sources = [], []
-    for threads in (1, 2):
-        path = f"benchmarks/results/export_{threads}.json"
-        result = read(path, f"drnn bench export --threads {threads} --json {path}")
+    for form, threads in (("branches", 1), ("branches", 2), ("single", 1), ("single", 2)):
+        path = f"benchmarks/results/export_{threads if form == 'branches' else f'{form}_{threads}'}.json"
+        result = read(path, f"drnn bench export --form {form} --threads {threads} --json {path}")
         ours, static = result["networks"]
         for part, closed in zip(result["efficiency"], result["closed"], strict=True):
             numbers = (f"{part[name]:.3f}" for name in ("macs_ratio", "time_ratio", "efficiency"))
-            place = (result["session_threads"], part["batch_size"], f"{part['mean_loops']:.2f}")
+            place = (form, result["session_threads"], part["batch_size"], f"{part['mean_loops']:.2f}")
             rows.append((*place, *numbers, f"{closed['time_ratio']:.3f}"))
         sources.append(source(path, result["environment"], result["seed"]))
     work = f"multiply-adds, {ours} / {static}"
-    header = ("threads", "batch", "loops", work, "time", "efficiency", "gates closed / fixed part")
+    header = ("form", "threads", "batch", "loops", work, "time", "efficiency", "gates closed / fixed part")
     return table(header, rows) + "".join(sources)
 
 
