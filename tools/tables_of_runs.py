@@ -8,6 +8,7 @@ from pathlib import Path
 from sources import ROOT, distinct, read, source
 
 from drnn import compare
+from drnn.analysis.curves import curves_from_rows
 from drnn.reproduce.report import ablation_markdown, read_results, table1_markdown
 
 
@@ -107,10 +108,11 @@ def gradient_study(path: Path) -> str:
     lines = [
         f"**{result['recipe']['model']}** (fields changed: {changes}), {result['train_images']:,} images of "
         f"{result['dataset']}, {result['recipe']['epochs']} epochs, batch {result['recipe']['batch_size']}, lr "
-        f"{result['recipe']['lr']:g}. First reading / last reading (steps); errors after the last epoch.\n",
+        f"{result['recipe']['lr']:g}. First reading / last reading (steps); errors after the last epoch; epochs whose "
+        "evaluation came apart from training.\n",
         "| | steps | gradient at the first input over that at the last | largest summed gradient of a block | gamma / "
-        f"sigma, mean | training loss | training error | {' | '.join(f'test: {kind}' for kind in kinds)} |",
-        "|" + " --- |" * (7 + len(kinds)),
+        f"sigma, mean | training loss | training error | {' | '.join(f'test: {kind}' for kind in kinds)} | apart |",
+        "|" + " --- |" * (8 + len(kinds)),
     ]
     for variant, found in result["variants"].items():
         ends = found["readings"]
@@ -123,10 +125,12 @@ def gradient_study(path: Path) -> str:
             )
         )
         last = found["epochs"][-1]
+        curves = curves_from_rows(variant, found["epochs"], result["classes"], found["stopped"] is not None)
+        apart = ", ".join(f"{epoch:g}" for epoch in curves.apart) or "-"
         errors = (f"{last['errors'][kind]:.1%}" if kind in last["errors"] else "-" for kind in kinds)
         lines.append(
             f"| {variant} | {' / '.join(str(end['step']) for end in ends)} | {growth} | {summed} | {gain} | "
-            f"{last['train_loss']:.3f} | {last['train_error']:.1%} | {' | '.join(errors)} |"
+            f"{last['train_loss']:.3f} | {last['train_error']:.1%} | {' | '.join(errors)} | {apart} |"
         )
     place = path.relative_to(ROOT).as_posix()
     return "\n".join(lines) + "\n" + source(place, result["environment"], result["recipe"]["seed"])

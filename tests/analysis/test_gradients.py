@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
+from drnn.analysis.figures.curves import course_curves
 from drnn.analysis.gradients import (
     VARIANTS,
     Plan,
@@ -194,6 +195,16 @@ def test_a_study_trains_measures_and_is_kept(tmp_path):
     assert facts["variants"]["lvbn"]["epochs"] == courses[1].epochs
     with pytest.raises(FileNotFoundError, match="drnn analyze gradients"):
         load_study(tmp_path / "none")
+    facts["variants"]["naive"]["epochs"] = [  # as if it had come apart in its second epoch
+        {"epoch": 1, "train_loss": 2.0, "test_loss": 2.1, "train_error": 0.7, "test_error": 0.7},
+        {"epoch": 2, "train_loss": 1.9, "test_loss": 9.9, "train_error": 0.6, "test_error": 0.9},
+    ]
+    facts["variants"]["lvbn"]["epochs"] = []
+    picture = course_curves(facts)
+    assert [axes.get_title() for axes in picture.figure.axes] == ["naive", "unrolled"]
+    assert "naive: evaluation worse than guessing at epochs 2" in picture.says
+    drawn = picture.figure.axes[0].lines
+    assert [line.get_ydata().tolist() for line in drawn] == [[0.7, 0.6], [0.7, 0.9]]
 
 
 def test_what_is_done_when_a_study_is_stopped_is_on_disk(tmp_path, monkeypatch):

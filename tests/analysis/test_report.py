@@ -195,7 +195,7 @@ def test_gradients_of_an_untrained_network_need_no_data(tmp_path, capsys):
     assert main(["analyze", *arguments, "--overrides", '{"width": 8}']) == 0
     assert "Report: file:" in capsys.readouterr().out
     text = (tmp_path / "report.html").read_text()
-    assert "measured at initialisation alone" in text
+    assert text.count("measured at initialisation alone") == 3  # Figure 6, against step, errors by statistics
     assert "fields changed: width 8" in text
     assert main(["analyze", "gradients", "resnet20_cifar"]) == 2
     assert "no block that loops" in capsys.readouterr().err

@@ -88,7 +88,9 @@ def gradients(argv: list[str]) -> None:
         save_study(folder, plan, dataset, courses)  # each as soon as it is there: training takes long
     if options.figures:
         facts, arrays = load_study(folder)
-        report = write_report(folder, f"Gradients of {options.model}", study_rows(facts), draw_study(facts, arrays))
+        report = write_report(
+            folder, f"Gradients of {options.model}", study_rows(facts), draw_study(facts, arrays, alone=True)
+        )
         print(f"Report: {report.resolve().as_uri()}")
     print(f"Arrays in {folder}")
 

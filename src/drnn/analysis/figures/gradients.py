@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from drnn.analysis.figures.curves import course_curves
 from drnn.analysis.figures.style import Missing, Picture, canvas, line, sign, whole_numbers
 
 Arrays = dict[str, np.ndarray]
@@ -14,14 +15,16 @@ WORDS = {
 }
 
 
-def draw_study(facts: dict, arrays: Arrays) -> list[Picture | Missing]:
-    """All pictures of a study."""
+def draw_study(facts: dict, arrays: Arrays, alone: bool = False) -> list[Picture | Missing]:
+    """All pictures of a study; with Figure 6 where it stands ``alone``, since a run's report has that of all logs."""
     signature = (
         f"{facts['recipe']['model']} without gates, seed {facts['recipe']['seed']}, {facts['dataset']}, batches of "
         f"{facts['recipe']['batch_size']} of {facts['train_images']:,} images\n"
         f"untrained at step 0; measured at commit {facts['environment']['commit'] or 'unknown'}"
     )
     pictures = [against_loop(arrays), against_step(arrays), errors_by_statistics(facts)]
+    if alone:
+        pictures.insert(0, course_curves(facts))
     for picture in pictures:
         if isinstance(picture, Picture):
             sign(picture.figure, signature)
