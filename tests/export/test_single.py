@@ -65,6 +65,7 @@ def test_several_images_are_refused_with_what_to_do(file):
         network(np.zeros((2, 3, 8, 8), np.float32))
 
 
+@pytest.mark.filterwarnings("ignore:The given buffer is not writable")  # torch 2.11, about its own loader
 def test_static_networks_and_programs_too(model, tmp_path):
     export_onnx(create_model("resnet_digits"), tmp_path / "static.onnx", form="single")
     assert load_onnx(tmp_path / "static.onnx")(np.zeros((1, 1, 8, 8), np.float32)).logits.shape == (1, 10)
