@@ -122,6 +122,8 @@ def test_figure_7_equals_the_slow_reference(network, pictures):
                 for ours, theirs in names.items():
                     for moment in ("mean", "var"):
                         array = getattr(entry, f"{ours}_{moment}")[loop]
+                        if np.isnan(array).all():  # nobody ever left there: the reference is as it began
+                            array = np.full_like(array, moment == "var")
                         np.testing.assert_allclose(array, norm.running[f"{theirs}_{moment}"].numpy(), rtol=1e-9)
                 differing += not np.allclose(entry.executed_mean[loop], entry.skipped_mean[loop])
         assert differing > 0

@@ -37,10 +37,14 @@ class Curves:
 
     @property
     def apart(self) -> np.ndarray:
-        """Epochs whose evaluation is worse than guessing (loss above ln K, or not finite) while training is better."""
+        """Epochs whose evaluation is worse than guessing (loss above ln K, or not finite) while training is better.
+
+        Where training is no better, those whose evaluation loss is above its loss by more than guessing costs.
+        """
         guessing = math.log(self.num_classes)
         evaluation_bad = ~(self.test_loss <= guessing)
-        return self.epoch[evaluation_bad & (self.train_loss < guessing)]
+        far = ~(self.test_loss <= self.train_loss + guessing)
+        return self.epoch[evaluation_bad & ((self.train_loss < guessing) | far)]
 
     @property
     def diverged(self) -> np.ndarray:

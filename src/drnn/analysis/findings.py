@@ -28,7 +28,13 @@ class Findings:
     tables: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
 
     def save(self, folder: Path) -> None:
-        """Write facts as JSON, every table as npz, and those whose columns are lists of one length as CSV too."""
+        """Write facts as JSON, every table as npz, and those whose columns are lists of one length as CSV too.
+
+        Tables of an earlier analysis that are not of this one are removed from the folder of arrays.
+        """
+        for path in [*(folder / ARRAYS).glob("*.npz"), *(folder / ARRAYS).glob("*.csv")]:
+            if path.stem not in self.tables:
+                path.unlink()
         for name, table in self.tables.items():
             write_arrays(folder / ARRAYS / f"{name}.npz", table)
             if {column.shape for column in table.values()} == {(len(next(iter(table.values()))),)}:

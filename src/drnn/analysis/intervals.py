@@ -39,7 +39,26 @@ def mean_interval(values: np.ndarray) -> tuple[float, float, float]:
 
 def bootstrap(statistic, count: int, seed: int = 0) -> tuple[float, float]:
     """Percentile interval of ``statistic(rows)`` over resampled row numbers of ``count`` images."""
-    generator = np.random.default_rng(seed)
-    draws = [statistic(generator.integers(count, size=count)) for _ in range(DRAWS)]
-    low, high = np.nanpercentile(draws, [2.5, 97.5])
+    low, high = np.nanpercentile(_resampled(statistic, count, seed), [2.5, 97.5])
     return float(low), float(high)
+
+
+def basic_bootstrap(statistic, count: int, seed: int = 0) -> tuple[float, float]:
+    """The same, mirrored at the statistic of all images: for a statistic that resampling shifts, such as an error >= 0.
+
+    Example:
+        >>> spread = np.arange(100.0)
+        >>> low, high = basic_bootstrap(lambda rows: spread[rows].max(), 100)  # resamples have at most 99
+        >>> low, high > 99
+        (99.0, True)
+
+    Source: Davison and Hinkley, "Bootstrap Methods and their Application", 1997.
+    """
+    low, high = np.nanpercentile(_resampled(statistic, count, seed), [2.5, 97.5])
+    whole = statistic(np.arange(count))
+    return float(2 * whole - high), float(2 * whole - low)
+
+
+def _resampled(statistic, count: int, seed: int) -> list[float]:
+    generator = np.random.default_rng(seed)
+    return [statistic(generator.integers(count, size=count)) for _ in range(DRAWS)]

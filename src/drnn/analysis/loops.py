@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from drnn.analysis.intervals import bootstrap, mean_interval, wilson
+from drnn.analysis.intervals import basic_bootstrap, mean_interval, wilson
 
 Table = dict[str, np.ndarray]
 CALIBRATION_BINS = 15
@@ -93,7 +93,8 @@ def early_and_late(loops: np.ndarray, confidence: np.ndarray, wrong: np.ndarray)
     """Images that leave early against those that stay: accuracy and calibration error, with intervals; ``(2,)`` each.
 
     Early are the images with at most the median number of loops, late those with more. Where nobody has more, the
-    second values are NaN. The calibration error's interval is a bootstrap's; with few images that error is too high.
+    second values are NaN. With few images the calibration error is too high, and so are its resamples: its interval is
+    a basic bootstrap's, which mirrors them back, and ends at 0.
     """
     early = loops <= np.median(loops)
     rows = [_group(confidence[part], ~wrong[part]) for part in (early, ~early)]
@@ -108,8 +109,9 @@ def _group(confidence: np.ndarray, correct: np.ndarray) -> tuple[float, ...]:
     if count == 0:
         return 0, *(float("nan"),) * 6
     low, high = wilson(int(correct.sum()), count)
-    ece = bootstrap(lambda rows: calibration_error(confidence[rows], correct[rows]), count)
-    return count, float(correct.mean()), float(low), float(high), calibration_error(confidence, correct), *ece
+    ece, high_ece = basic_bootstrap(lambda rows: calibration_error(confidence[rows], correct[rows]), count)
+    error = calibration_error(confidence, correct)
+    return count, float(correct.mean()), float(low), float(high), error, max(ece, 0.0), max(high_ece, error)
 
 
 def _table(**columns) -> Table:

@@ -18,8 +18,8 @@ class NormStatistics:
         norm: its name in the body, such as ``bn2``.
         executed_mean: running mean of the executing group, which evaluation uses.
         executed_var: running variance of it.
-        skipped_mean: running mean of the leaving group; 0 where nobody ever left there.
-        skipped_var: running variance of it; 1 where nobody ever left there.
+        skipped_mean: running mean of the leaving group; NaN in a loop where nobody ever left.
+        skipped_var: running variance of it, likewise.
     """
 
     block: int
@@ -45,6 +45,9 @@ def norm_statistics(model: nn.Module) -> list[NormStatistics]:
                 loops = [loop for loop in norm.loops if isinstance(loop, DecisionBatchNorm2d)]
                 buffers = ("running_mean", "running_var", "skipped_mean", "skipped_var")
                 arrays = [np.stack([getattr(loop, key).cpu().numpy().copy() for loop in loops]) for key in buffers]
+                never = (arrays[2] == 0).all(1) & (arrays[3] == 1).all(1)  # as they started
+                for skipped in arrays[2:]:
+                    skipped[never] = np.nan
                 found.append(NormStatistics(number, name, *arrays))
     return found
 

@@ -19,10 +19,12 @@ from drnn.analysis.loops import early_and_late, error_by_loops, execution_map, l
 from drnn.analysis.norm_statistics import norm_statistics
 from drnn.analysis.robustness import robustness
 from drnn.analysis.subject import Options, load_subject
+from drnn.core import RecursiveBlock
 from drnn.data import Dataset
 from drnn.inference.budget import fingerprint
 from drnn.models import Classifier
 from drnn.provenance import environment
+from drnn.training.run_folder import read_recipe
 from drnn.weights.folder import CARD
 
 GALLERY, READINGS = 5, 20  # images a class, readings a course
@@ -42,7 +44,14 @@ def analyse_run(folder: Path, others: Sequence[Path] = (), options: Options | No
         ValueError: a network without gates, runs on other test images, or a damaged file.
     """
     options = options or Options()
+    logs = [folder, *others, *options.logs]
+    for number, run in enumerate(logs):
+        if run.resolve() in [other.resolve() for other in logs[:number]]:
+            raise ValueError(f"{run} received twice; give each run once")
     subject, recipe = load_subject(folder, options)
+    curves = [(read_curves(run, len(subject.dataset.classes)), origin(run)) for run in logs]
+    if not any(isinstance(module, RecursiveBlock) for module in subject.model.modules()):
+        raise ValueError(f"{recipe.model} of {folder} has no block that loops; the analysis is of recursive networks")
     answers = subject.ask()
     findings = Findings(_facts(folder, recipe.model, subject.dataset, answers))
     _add_loops(findings, answers)
@@ -57,7 +66,7 @@ def analyse_run(folder: Path, others: Sequence[Path] = (), options: Options | No
     courses = list(study(plan, subject.dataset, train=options.course_epochs > 0))
     findings.tables["gradients"] = study_arrays(courses)
     findings.facts["gradients"] = study_facts(plan, subject.dataset, courses)
-    _add_curves(findings, [folder, *others, *options.logs], courses, len(subject.dataset.classes))
+    _add_curves(findings, curves, courses, subject.dataset)
     return findings
 
 
@@ -138,21 +147,26 @@ def _add_agreement(
     findings.facts["agreement"] = [{**p, "first": names[p["first"]], "second": names[p["second"]]} for p in pairs]
 
 
-def _add_curves(findings: Findings, folders: Sequence[Path], courses: list[Course], num_classes: int) -> None:
+def origin(folder: Path) -> str:
+    """What a run's log is of."""
+    recipe = read_recipe(folder)
+    images, tested = recipe.train_images or "all", "held-out training images" if recipe.held_out else "test images"
+    commit = trained_in(folder).get("commit") or "unknown"
+    return f"{recipe.model}, {recipe.dataset}, {images} training images, tested on {tested}, commit {commit}"
+
+
+def _add_curves(findings: Findings, logs: list[tuple[Curves, str]], courses: list[Course], dataset: Dataset) -> None:
     """Logs of the runs, and of the variants where these were trained."""
-    curves = [read_curves(folder, num_classes) for folder in folders]
-    curves += [
-        curves_from_rows(course.variant, course.epochs, num_classes, course.stopped is not None)
-        for course in courses
-        if course.epochs
-    ]
-    for number, curve in enumerate(curves):
-        if any(curve.name == other.name for other in curves[:number]):
-            curves[number] = curve = replace(curve, name=f"{curve.name} ({number + 1})")
-        findings.tables[f"curves_{curve.name}"] = _columns(curve)
-    findings.facts["curves"] = {
-        curve.name: {"apart": curve.apart.tolist(), "diverged": curve.diverged.tolist()} for curve in curves
-    }
+    curves, marks = list(logs), {}
+    for course in courses:
+        if course.epochs:
+            made = curves_from_rows(course.variant, course.epochs, len(dataset.classes), course.stopped is not None)
+            curves.append((made, f"without gates, {dataset.name}, {len(dataset.train_images)} training images, here"))
+    for number, (curve, source) in enumerate(curves):
+        name = f"{curve.name} ({number + 1})" if curve.name in marks else curve.name
+        findings.tables[f"curves_{name}"] = _columns(curve)
+        marks[name] = {"apart": curve.apart.tolist(), "diverged": curve.diverged.tolist(), "from": source}
+    findings.facts["curves"] = marks
 
 
 def _columns(curve: Curves) -> dict[str, np.ndarray]:

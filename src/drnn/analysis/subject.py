@@ -33,6 +33,10 @@ class Options:
     course_epochs: int = 0
     device: str = "cpu"
 
+    def __post_init__(self):
+        if self.images < 0 or self.course_epochs < 0:
+            raise ValueError(f"images {self.images} and course_epochs {self.course_epochs} received; each is 0 or more")
+
 
 @dataclass(frozen=True)
 class Subject:

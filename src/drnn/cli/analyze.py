@@ -3,7 +3,6 @@
 from dataclasses import replace
 from pathlib import Path
 
-import torch
 from jsonargparse import ArgumentParser
 
 from drnn.analysis.figures import draw, draw_study
@@ -14,6 +13,7 @@ from drnn.analysis.report import run_facts, study_rows, write_report
 from drnn.analysis.runs import Options, analyse_run
 from drnn.data import load_dataset
 from drnn.training import Recipe, find_recipe
+from drnn.training.distributed import choose_device
 
 
 def run(argv: list[str]) -> None:
@@ -28,9 +28,7 @@ def runs(argv: list[str]) -> None:
     """What the gates of a run learnt: arrays, figures, one report."""
     options = runs_parser().parse_args(argv)
     first, *others = map(Path, options.run)
-    device = options.device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = str(choose_device(options.device))
     looking = Options(options.images, options.data_root, tuple(map(Path, options.logs)), options.course_epochs, device)
     findings = analyse_run(first, others, looking)
     folder = Path(options.out or first / "analysis")
@@ -70,6 +68,8 @@ def gradients(argv: list[str]) -> None:
     """Compare naive recursion, LVBN and the unrolled network."""
     options = gradients_parser().parse_args(argv)
     name = options.dataset
+    if name == "noise" and options.epochs is not None:
+        raise ValueError(f"--epochs {options.epochs} received without --dataset; choose digits or cifar10 to train on")
     base = find_recipe(options.recipe) if options.recipe else Recipe(padding=4 if name == "cifar10" else 1)
     given = ("epochs", "batch_size", "lr", "seed")
     changed = {field: options[field] for field in given if options[field] is not None}

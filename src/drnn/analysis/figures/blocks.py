@@ -75,10 +75,14 @@ def norms(findings: Findings) -> Picture | Missing:
     grid[0, 0].legend(fontsize=8)
     says = (
         "Running mean and variance per channel at the first loop of the first and of the last recursive block. "
-        f"The means lie {distances[0]:.2f} and {distances[1]:.2f} standard deviations apart, root mean square over "
-        "channels: evaluation takes the executed ones."
+        f"The means lie {' and '.join(map(_apart, distances))}, root mean square over channels: evaluation takes the "
+        "executed ones."
     )
-    return Picture(name, title, says, sign(figure, provenance(findings.facts)))
+    return Picture(name, title, says, sign(figure, provenance(findings.facts, "statistics of its training images")))
+
+
+def _apart(distance: float) -> str:
+    return "nowhere, since nobody left there" if np.isnan(distance) else f"{distance:.2f} standard deviations apart"
 
 
 def _distance(table: dict[str, np.ndarray], prefix: str) -> float:

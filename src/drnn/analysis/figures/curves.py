@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from drnn.analysis.curves import curves_from_rows
-from drnn.analysis.figures.style import COLOURS, Missing, Picture, canvas, line, provenance, sign, whole_numbers
+from drnn.analysis.figures.style import COLOURS, Missing, Picture, canvas, line, sign, whole_numbers
 from drnn.analysis.findings import Findings
 
 TITLE = "Error against epoch (Figure 6)"
@@ -16,7 +16,9 @@ def curves(findings: Findings) -> Picture:
     """All logs, one panel each: error of training and of evaluation."""
     marks = findings.facts["curves"]
     figure, text = panels({name: findings.tables[f"curves_{name}"] for name in marks}, marks)
-    return Picture("figure6_curves", TITLE, text, sign(figure, provenance(findings.facts)))
+    analysed = findings.facts["analysed"].get("commit") or "unknown"
+    runs = "\n".join(f"{name}: {marks[name]['from']}" for name in marks)
+    return Picture("figure6_curves", TITLE, text, sign(figure, f"{runs}\nanalysed at commit {analysed}"))
 
 
 def course_curves(facts: dict) -> Picture | Missing:
@@ -55,5 +57,8 @@ def panels(tables: dict[str, dict[str, np.ndarray]], marks: dict[str, dict[str, 
         axes.legend(fontsize=7)
         whole_numbers(axes)
     rows[-1, 0].set_xlabel("epoch")
-    text = "A cross marks an epoch whose evaluation loss is above that of guessing while its training loss is below. "
+    text = (
+        "A cross marks an epoch whose evaluation loss is above that of guessing while its training loss is below, or "
+    )
+    text += "is above its training loss by more than that of guessing. "
     return figure, text + (". ".join(says) + "." if says else "No run here came apart.")

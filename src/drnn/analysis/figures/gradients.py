@@ -19,7 +19,7 @@ def draw_study(facts: dict, arrays: Arrays, alone: bool = False) -> list[Picture
     """All pictures of a study; with Figure 6 where it stands ``alone``, since a run's report has that of all logs."""
     signature = (
         f"{facts['recipe']['model']} without gates, seed {facts['recipe']['seed']}, {facts['dataset']}, batches of "
-        f"{facts['recipe']['batch_size']} of {facts['train_images']:,} images\n"
+        f"{facts['recipe']['batch_size']} of {facts['train_images']:,} images, {facts['test_images']:,} to test\n"
         f"untrained at step 0; measured at commit {facts['environment']['commit'] or 'unknown'}"
     )
     pictures = [against_loop(arrays), against_step(arrays), errors_by_statistics(facts)]

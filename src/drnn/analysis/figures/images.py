@@ -9,7 +9,7 @@ from drnn.analysis.findings import Findings
 from drnn.analysis.robustness import UNITS
 
 MOST_CLASSES = 10
-PITCH = 1.3  # of the rows, in columns: room for two lines of text
+PITCH = 1.45  # of the rows, in columns: room for three lines of text
 
 
 def gallery(side: str, findings: Findings) -> Picture:
@@ -27,12 +27,12 @@ def gallery(side: str, findings: Findings) -> Picture:
         box = (place, place + 0.9, top + 0.9, top)
         axes.imshow(pixels, extent=box, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
         wrong = answers["predicted"][row] != answers["labels"][row]
-        said = f"not {names[label]}: {names[answers['predicted'][row]]}" if wrong else names[label]
+        said = f"not {names[label]}:\n{names[answers['predicted'][row]]}" if wrong else f"{names[label]}\n"
         axes.text(
             place + 0.45, top - 0.03, f"{_loops(answers['loops'][row])}\n{said}", ha="center", va="bottom", fontsize=7,
             fontweight="bold" if wrong else "normal",
         )  # fmt: skip
-    axes.set(xlim=(0, each), ylim=(classes * PITCH, -0.4), aspect="equal")
+    axes.set(xlim=(0, each), ylim=(classes * PITCH, -0.55), aspect="equal")
     shown = rows[rows >= 0]
     errors = (answers["predicted"][shown] != answers["labels"][shown]).mean()
     says = (

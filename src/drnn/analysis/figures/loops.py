@@ -58,24 +58,21 @@ def errors(findings: Findings) -> Picture:
     axes.set(xlabel="executed loops", ylabel="error with 95 % interval", ylim=(0, None))
     axes.margins(y=0.12)
     whole_numbers(axes)
-    first, last = _ends(table)
-    says = (
-        "Numbers above the bars are images. Of the third of images with the fewest loops "
-        f"{first[0] / first[1]:.1%} are wrong ({first[0]} of {first[1]}), of the third with the most "
-        f"{last[0] / last[1]:.1%} ({last[0]} of {last[1]}); ties are not split."
-    )
+    says = "Numbers above the bars are images."
+    ends = _ends(table)
+    if ends is not None:
+        few, many = (f"{wrong / images:.1%} ({wrong} of {images})" for wrong, images in ends)
+        says += f" Of the images with fewer loops than the median {few} are wrong, of those with more {many}."
     return Picture("error_by_loops", "Error against loops", says, sign(figure, provenance(findings.facts)))
 
 
-def _ends(table: dict[str, np.ndarray]) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Wrong images and images of the first and the last third, whole loop counts each."""
-
-    def third(order: slice) -> tuple[int, int]:
-        images, wrong = np.cumsum(table["images"][order]), np.cumsum(table["wrong"][order])
-        place = int(np.searchsorted(images, table["images"].sum() / 3))
-        return int(wrong[place]), int(images[place])
-
-    return third(slice(None)), third(slice(None, None, -1))
+def _ends(table: dict[str, np.ndarray]) -> tuple[tuple[int, int], tuple[int, int]] | None:
+    """Wrong images and images with fewer loops than the median, and with more; None where a side is empty."""
+    reached = np.cumsum(table["images"])
+    median = int(np.searchsorted(reached, (reached[-1] + 1) / 2))
+    sides = slice(None, median), slice(median + 1, None)
+    ends = [(int(table["wrong"][side].sum()), int(table["images"][side].sum())) for side in sides]
+    return (ends[0], ends[1]) if min(images for _, images in ends) else None
 
 
 def macs(findings: Findings) -> Picture:

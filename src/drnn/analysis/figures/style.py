@@ -84,16 +84,22 @@ def whole_numbers(axes: Any) -> None:
     axes.xaxis.get_major_locator().set_params(integer=True)
 
 
-def provenance(facts: dict) -> str:
-    """Checkpoint, commits, data set and number of images: every figure says where it comes from."""
+def provenance(facts: dict, images: str | None = None) -> str:
+    """Checkpoint, commits, data set and images: every figure says where it comes from.
+
+    Args:
+        facts: of `drnn.analysis.findings.Findings`.
+        images: what was looked at, where it is not the test images.
+    """
     trained, analysed = (facts[key].get("commit") or "unknown" for key in ("trained", "analysed"))
+    shown = images or f"{facts['images']:,} images"
     return (
-        f"{facts['run']} ({facts['model']}, weights {facts['weights']}), {facts['dataset']}, "
-        f"{facts['images']:,} images\ntrained at commit {trained}, analysed at {analysed}"
+        f"{facts['run']} ({facts['model']}, weights {facts['weights']})\n{facts['dataset']}, {shown}; "
+        f"trained at commit {trained}, analysed at {analysed}"
     )
 
 
 def sign(figure: Any, text: str) -> Any:
     """Put the provenance under a figure."""
-    figure.supxlabel(text, fontsize=6.5, color="#444444", x=0.01, ha="left")
+    figure.supxlabel(text, fontsize=7.5, color="#444444", x=0.01, ha="left")
     return figure

@@ -33,6 +33,10 @@ class Plan:
     measure_every: int = 10
     overrides: dict = field(default_factory=dict)
 
+    def __post_init__(self):
+        if self.measure_every < 1:
+            raise ValueError(f"measure_every {self.measure_every} received; it is 1 step or more")
+
 
 @dataclass
 class Course:

@@ -23,7 +23,10 @@ def with_own_statistics(naive: Classifier) -> Classifier:
     twin = replace(spec, norm="lvbn").build()
     twin.name = naive.name
     shared = naive.state_dict()
-    twin.load_state_dict({key: shared[re.sub(r"\.loops\.\d+", "", key)] for key in twin.state_dict()})
+    weight = next(naive.parameters())
+    twin.to(weight.device, weight.dtype).load_state_dict(
+        {key: shared[re.sub(r"\.loops\.\d+", "", key)] for key in twin.state_dict()}
+    )
     return twin.train(naive.training)
 
 

@@ -1,0 +1,152 @@
+"""What figures say and sign is what was measured; what cannot be analysed is refused before any work."""
+
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+
+from drnn.analysis import Findings, Options, analyse_run
+from drnn.analysis.curves import curves_from_rows
+from drnn.analysis.figures import blocks, curves, images, loops
+from drnn.analysis.gradients import Plan
+from drnn.analysis.gradients.statistics import with_own_statistics
+from drnn.analysis.loops import early_and_late
+from drnn.cli.main import main
+from drnn.models import create_model
+from drnn.training import find_recipe, train
+
+FACTS = {
+    "run": "net-0", "model": "dr_resnet16_cifar", "weights": "bad24f0ad5aa", "dataset": "cifar10", "images": 40,
+    "trained": {"commit": "aaa"}, "analysed": {"commit": "bbb"}, "left_out": {},
+}  # fmt: skip
+
+
+def test_an_evaluation_far_off_is_marked_where_training_is_no_better_than_guessing():
+    rows = [
+        {"epoch": 1, "train_loss": 3.0, "test_loss": 2.6},
+        {"epoch": 2, "train_loss": 2.9, "test_loss": 5e11},
+        {"epoch": 3, "train_loss": 2.9, "test_loss": float("nan")},
+        {"epoch": 4, "train_loss": 2.0, "test_loss": 2.4},
+        {"epoch": 5, "train_loss": 2.0, "test_loss": 2.1},
+    ]
+    assert curves_from_rows("net", rows, 10).apart.tolist() == [2, 3, 4]
+
+
+def test_error_against_loops_quotes_images_on_either_side_of_the_median():
+    table = {"images": np.array([10, 5, 60, 20, 5]), "wrong": np.array([1, 0, 6, 4, 2])}
+    assert loops._ends(table) == ((1, 15), (6, 25))
+    assert loops._ends({"images": np.array([1, 99]), "wrong": np.array([0, 3])}) is None  # nobody has more
+
+
+def test_captions_of_the_gallery_do_not_overlap():
+    names = ["airplane", "automobile"]
+    answers = {"labels": np.repeat([0, 1], 5), "predicted": np.repeat([1, 0], 5), "loops": np.full(10, 4)}
+    rows, pixels = np.arange(10).reshape(2, 5), np.zeros((2, 5, 3, 8, 8), np.uint8)
+    findings = Findings({**FACTS, "classes": names}, {"gallery": {"hardest": rows, "hardest_pixels": pixels},
+                                                      "answers": answers})  # fmt: skip
+    figure = images.gallery("hardest", findings).figure
+    figure.draw_without_rendering()
+    boxes = [text.get_window_extent() for text in figure.axes[0].texts]
+    for row in (boxes[:5], boxes[5:]):
+        assert all(left.x1 < right.x0 for left, right in pairwise(row))
+    assert boxes[5].y1 < boxes[0].y0
+
+
+def test_each_log_of_figure_6_is_signed_by_itself():
+    columns = {name: np.array([0.5]) for name in ("train_error", "test_error")} | {"epoch": np.array([1])}
+    marks = {
+        "net-0": {"apart": [], "diverged": [], "from": "dr_resnet16_cifar, commit aaa"},
+        "naive-0": {"apart": [], "diverged": [], "from": "10000 training images, commit ccc"},
+    }
+    findings = Findings({**FACTS, "curves": marks}, {f"curves_{name}": columns for name in marks})
+    signature = curves.curves(findings).figure.get_supxlabel()
+    assert "naive-0: 10000 training images, commit ccc\n" in signature
+    assert "bad24f0ad5aa" not in signature
+
+
+def test_figure_7_is_signed_with_training_images_and_says_where_nobody_left():
+    table = {}
+    for block, left in (("block0", 0.5), ("block1", np.nan)):
+        for group, value in (("executed", 1.0), ("skipped", left)):
+            table[f"{block}.bn2.{group}_mean"] = np.full((2, 3), value)
+            table[f"{block}.bn2.{group}_var"] = np.full((2, 3), value)
+    picture = blocks.norms(Findings(FACTS, {"norms": table}))
+    assert "statistics of its training images" in picture.figure.get_supxlabel()
+    assert "standard deviations apart and nowhere, since nobody left there" in picture.says
+
+
+def test_the_calibration_interval_holds_the_error_and_is_not_shifted_above_it():
+    generator = np.random.default_rng(0)
+    low, inside, trials = 0, 0, 20
+    for _ in range(trials):
+        confidence = generator.uniform(0.2, 1, 300)
+        wrong = generator.random(300) > confidence  # perfectly calibrated
+        table = early_and_late(np.zeros(300), confidence, wrong)
+        low += table["ece_low"][0] <= 0.02
+        inside += table["ece_low"][0] <= table["ece"][0] <= table["ece_high"][0]
+    assert inside == trials
+    assert low > trials / 2
+
+
+def test_own_statistics_stay_on_the_networks_device_and_precision():
+    naive = create_model("r_resnet53_naive", stem="cifar", width=8, blocks=(1, 2), loops=(1, 2)).double()
+    twin = with_own_statistics(naive)
+    assert {value.dtype for value in twin.state_dict().values() if value.is_floating_point()} == {torch.float64}
+    if torch.cuda.is_available():
+        assert next(with_own_statistics(naive.cuda()).parameters()).is_cuda
+
+
+def test_arrays_of_an_earlier_analysis_are_not_taken_for_todays(tmp_path):
+    Findings(FACTS, {"norms": {"a": np.zeros(2)}, "answers": {"b": np.zeros(2)}}).save(tmp_path)
+    Findings(FACTS, {"answers": {"b": np.ones(2)}}).save(tmp_path)
+    assert set(Findings.load(tmp_path).tables) == {"answers"}
+    assert [path.name for path in (tmp_path / "arrays").glob("*.csv")] == ["answers.csv"]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "net"
+    recipe = replace(find_recipe("digits"), epochs=1, held_out=1000, batch_size=99, threads=1, warmup_epochs=0)
+    train(recipe, folder, progress=False)
+    return folder
+
+
+def test_what_cannot_be_analysed_is_refused_before_any_work(run, monkeypatch):
+    monkeypatch.setattr("drnn.analysis.subject.Subject.ask", lambda *_: pytest.fail("asked before all was checked"))
+    with pytest.raises(ValueError, match="net received twice"):
+        analyse_run(run, [run])
+    with pytest.raises(FileNotFoundError, match="nowhere has no"):
+        analyse_run(run, [], Options(logs=(run.parent / "nowhere",)))
+    with pytest.raises(ValueError, match="images -1 and course_epochs 0 received"):
+        Options(images=-1)
+    with pytest.raises(ValueError, match="measure_every 0 received"):
+        Plan(find_recipe("digits"), 0)
+
+
+def test_gated_networks_that_do_not_loop_are_refused(run, monkeypatch):
+    def aig(folder, options):
+        subject, recipe = load(folder, options)
+        return replace(subject, model=create_model("aig_resnet110_cifar")), recipe
+
+    from drnn.analysis import runs
+
+    load = runs.load_subject
+    monkeypatch.setattr(runs, "load_subject", aig)
+    with pytest.raises(ValueError, match="has no block that loops"):
+        analyse_run(run)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["gradients", "dr_resnet16_cifar", "--epochs", "2"], "without --dataset"),
+        (["gradients", "dr_resnet16_cifar", "--measure_every", "0"], "measure_every 0 received"),
+        (["runs/none", "--device", "nonsense"], "'nonsense' is not usable here"),
+        (["runs/none", "--course_epochs", "-2"], "course_epochs -2 received"),
+    ],
+)
+def test_bad_options_get_one_line(arguments, message, capsys):
+    assert main(["analyze", *arguments]) == 2
+    assert message in capsys.readouterr().err
