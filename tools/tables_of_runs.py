@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 from sources import ROOT, distinct, read, source
 
 from drnn import compare
@@ -77,6 +78,9 @@ def findings(folder: Path) -> str:
     for row in rows_of(folder / "error_by_loops.csv"):
         error = f"{row['error']:.1%} ({row['low']:.1%} to {row['high']:.1%})"
         lines.append(f"| {row['loops']:.0f} | {row['images']:,.0f} | {error} |")
+    with np.load(folder / "execution_map.npz") as found:
+        shares = "; ".join(" ".join(f"{share:.0%}" for share in block) for block in found["executed"])
+    lines += ["", f"Share of the images that execute each loop, block by block: {shares}."]
     lines += ["", "| images made worse, strength | loops | error |", "| --- | --- | --- |"]
     for path in sorted(folder.glob("robustness_*.csv")):
         kind, worse = path.stem.removeprefix("robustness_"), rows_of(path)

@@ -58,12 +58,15 @@ def test_each_log_of_figure_6_is_signed_by_itself():
     columns = {name: np.array([0.5]) for name in ("train_error", "test_error")} | {"epoch": np.array([1])}
     marks = {
         "net-0": {"apart": [], "diverged": [], "from": "dr_resnet16_cifar, commit aaa"},
-        "naive-0": {"apart": [], "diverged": [], "from": "10000 training images, commit ccc"},
+        "naive-0": {"apart": [], "diverged": [], "from": f"{'held-out training images ' * 5}, commit ccc"},
     }
     findings = Findings({**FACTS, "curves": marks}, {f"curves_{name}": columns for name in marks})
-    signature = curves.curves(findings).figure.get_supxlabel()
-    assert "naive-0: 10000 training images, commit ccc\n" in signature
-    assert "bad24f0ad5aa" not in signature
+    figure = curves.curves(findings).figure
+    assert f"naive-0: {marks['naive-0']['from']} analysed" in " ".join(figure.get_supxlabel().split())
+    assert "bad24f0ad5aa" not in figure.get_supxlabel()
+    figure.draw_without_rendering()
+    (signature,) = [text for text in figure.texts if "naive-0" in text.get_text()]
+    assert signature.get_window_extent().x1 < figure.bbox.x1
 
 
 def test_figure_7_is_signed_with_training_images_and_says_where_nobody_left():

@@ -56,6 +56,8 @@ def panels(tables: dict[str, dict[str, np.ndarray]], marks: dict[str, dict[str, 
         axes.set(title=name, ylabel="error", ylim=(0, 1))
         axes.legend(fontsize=7)
         whole_numbers(axes)
+        if len(table["epoch"]) == 1:
+            axes.set_xticks(table["epoch"])
     rows[-1, 0].set_xlabel("epoch")
     text = (
         "A cross marks an epoch whose evaluation loss is above that of guessing while its training loss is below, or "

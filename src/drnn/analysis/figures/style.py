@@ -4,11 +4,13 @@ import io
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 from drnn.storage import write_atomically
 
 WIDTH_IN, DPI = 4.8, 200
+CHARACTERS = 84  # of the provenance, on a line
 # Okabe and Ito's black, blue and orange: apart in hue for every kind of colour vision, and in lightness for grey.
 COLOURS = ("#000000", "#0072B2", "#E69F00")
 MARKERS = ("o", "s", "^", "D", "v", "P")
@@ -100,6 +102,7 @@ def provenance(facts: dict, images: str | None = None) -> str:
 
 
 def sign(figure: Any, text: str) -> Any:
-    """Put the provenance under a figure."""
-    figure.supxlabel(text, fontsize=7.5, color="#444444", x=0.01, ha="left")
+    """Put the provenance under a figure, its lines broken where they would not fit."""
+    broken = "\n".join(fill(line, CHARACTERS, subsequent_indent="  ") for line in text.splitlines())
+    figure.supxlabel(broken, fontsize=7.5, color="#444444", x=0.01, ha="left")
     return figure
