@@ -13,9 +13,11 @@ from drnn.analysis.figures import blocks, curves, images, loops
 from drnn.analysis.gradients import Plan
 from drnn.analysis.gradients.statistics import with_own_statistics
 from drnn.analysis.loops import early_and_late
+from drnn.analysis.runs import origin
 from drnn.cli.main import main
 from drnn.models import create_model
 from drnn.training import find_recipe, train
+from drnn.training.run_folder import read_recipe, recipe_text
 
 FACTS = {
     "run": "net-0", "model": "dr_resnet16_cifar", "weights": "bad24f0ad5aa", "dataset": "cifar10", "images": 40,
@@ -126,6 +128,23 @@ def test_what_cannot_be_analysed_is_refused_before_any_work(run, monkeypatch):
         Options(images=-1)
     with pytest.raises(ValueError, match="measure_every 0 received"):
         Plan(find_recipe("digits"), 0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({}, "dr_resnet_digits, digits, all training images, tested on held-out training images"),
+        (
+            {"gate": "open", "norm": "shared", "train_images": 500},
+            "without gates, naive recursion, digits, 500 training",
+        ),
+        ({"gate": "open", "norm": "lvbn"}, "dr_resnet_digits without gates, LVBN, digits"),
+    ],
+)
+def test_a_log_is_told_with_what_was_taken_away(run, tmp_path, changes, told):
+    values = replace(read_recipe(run), **changes).to_dict()
+    (tmp_path / "recipe.yaml").write_text(recipe_text(values))
+    assert told in origin(tmp_path)
 
 
 def test_gated_networks_that_do_not_loop_are_refused(run, monkeypatch):

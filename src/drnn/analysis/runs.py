@@ -29,6 +29,13 @@ from drnn.weights.folder import CARD
 
 GALLERY, READINGS = 5, 20  # images a class, readings a course
 ENDINGS = ("summary.json", "environment.json")
+RECURSIONS = {  # gate and norm of a recipe that takes parts of its network away
+    ("open", "shared"): " without gates, naive recursion",
+    ("open", "lvbn"): " without gates, LVBN",
+    ("open", "ilvbn"): " without gates, LVBN",
+    (None, "lvbn"): " with LVBN",
+    (None, "shared"): " with naive norms",
+}
 
 
 def analyse_run(folder: Path, others: Sequence[Path] = (), options: Options | None = None) -> Findings:
@@ -152,7 +159,8 @@ def origin(folder: Path) -> str:
     recipe = read_recipe(folder)
     images, tested = recipe.train_images or "all", "held-out training images" if recipe.held_out else "test images"
     commit = trained_in(folder).get("commit") or "unknown"
-    return f"{recipe.model}, {recipe.dataset}, {images} training images, tested on {tested}, commit {commit}"
+    changed = RECURSIONS.get((recipe.gate, recipe.norm), "")
+    return f"{recipe.model}{changed}, {recipe.dataset}, {images} training images, tested on {tested}, commit {commit}"
 
 
 def _add_curves(findings: Findings, logs: list[tuple[Curves, str]], courses: list[Course], dataset: Dataset) -> None:
