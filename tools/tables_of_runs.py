@@ -9,7 +9,7 @@ import numpy as np
 from sources import ROOT, distinct, read, source
 
 from drnn import compare
-from drnn.analysis.curves import curves_from_rows
+from drnn.analysis.curves import curves_of_study
 from drnn.reproduce.report import ablation_markdown, read_results, table1_markdown
 
 
@@ -118,6 +118,7 @@ def gradient_study(path: Path) -> str:
         f"sigma, mean | training loss | training error | {' | '.join(f'test: {kind}' for kind in kinds)} | apart |",
         "|" + " --- |" * (8 + len(kinds)),
     ]
+    apart = {curve.name: curve.apart for curve in curves_of_study(result)}
     for variant, found in result["variants"].items():
         ends = found["readings"]
         growth, summed, gain = (
@@ -129,12 +130,11 @@ def gradient_study(path: Path) -> str:
             )
         )
         last = found["epochs"][-1]
-        curves = curves_from_rows(variant, found["epochs"], result["classes"], found["stopped"] is not None)
-        apart = ", ".join(f"{epoch:g}" for epoch in curves.apart) or "-"
+        marked = ", ".join(f"{epoch:g}" for epoch in apart[variant]) or "-"
         errors = (f"{last['errors'][kind]:.1%}" if kind in last["errors"] else "-" for kind in kinds)
         lines.append(
             f"| {variant} | {' / '.join(str(end['step']) for end in ends)} | {growth} | {summed} | {gain} | "
-            f"{last['train_loss']:.3f} | {last['train_error']:.1%} | {' | '.join(errors)} | {apart} |"
+            f"{last['train_loss']:.3f} | {last['train_error']:.1%} | {' | '.join(errors)} | {marked} |"
         )
     place = path.relative_to(ROOT).as_posix()
     return "\n".join(lines) + "\n" + source(place, result["environment"], result["recipe"]["seed"])

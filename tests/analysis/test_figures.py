@@ -150,7 +150,7 @@ def test_a_log_is_told_with_what_was_taken_away(run, tmp_path, changes, told):
 def test_gated_networks_that_do_not_loop_are_refused(run, monkeypatch):
     def aig(folder, options):
         subject, recipe = load(folder, options)
-        return replace(subject, model=create_model("aig_resnet110_cifar")), recipe
+        return subject, replace(recipe, model="aig_resnet110_cifar")
 
     from drnn.analysis import runs
 

@@ -3,7 +3,19 @@
 import pytest
 import torch
 
+from drnn.export import verify
+
+from .small import small_network
+
 OLD = tuple(map(int, torch.__version__.split(".")[:2])) < (2, 11)
+
+
+@pytest.fixture(scope="module")
+def model():
+    """With thresholds that are not where training decides."""
+    made = small_network()
+    verify.set_thresholds(made, verify.mixed_thresholds(made, verify.varied_images(32, (3, 8, 8))))
+    return made
 
 
 def pytest_collection_modifyitems(items):

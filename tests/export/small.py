@@ -4,6 +4,8 @@ import torch
 
 from drnn import Classifier
 from drnn.core import Gate
+from drnn.costs import count_costs
+from drnn.export import verify
 from drnn.models.resnet import ResNetSpec
 
 SPEC = ResNetSpec((1, 2), (1, 2), target_rate=0.5, width=8, input_size=(3, 8, 8))
@@ -24,3 +26,14 @@ def small_network(spec: ResNetSpec = SPEC, seed: int = 0) -> Classifier:
             for parameter in module.scorer.parameters():
                 torch.nn.init.normal_(parameter)
     return model
+
+
+def assert_equals_eager(network, model, x):
+    """Logits, loops and multiply-adds of a file for images x; returns its loops."""
+    got = network(x.numpy())
+    with torch.no_grad():
+        logits, record = model.forward_with_gates(x)
+    torch.testing.assert_close(torch.from_numpy(got.logits), logits, rtol=1e-4, atol=1e-5)
+    assert got.loops.tolist() == verify.loops_per_block(model, record).tolist()
+    assert got.macs.tolist() == count_costs(model, tuple(x.shape[1:])).macs_per_image(record).tolist()
+    return got.loops

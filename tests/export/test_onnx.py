@@ -18,17 +18,9 @@ from drnn.export.network import ExportableNetwork, read_thresholds
 from drnn.export.onnx_file import to_proto
 from drnn.weights import Preprocessing
 
-from .small import SPEC, small_network
+from .small import SPEC, assert_equals_eager, small_network
 
 KINDS = [("branches", "once"), ("branches", "folded"), ("loop", "once"), ("dense", "once")]
-
-
-@pytest.fixture(scope="module")
-def model():
-    """With thresholds that are not where training decides."""
-    made = small_network()
-    verify.set_thresholds(made, verify.mixed_thresholds(made, verify.varied_images(32, (3, 8, 8))))
-    return made
 
 
 @pytest.fixture(scope="module")
@@ -59,12 +51,7 @@ def test_another_image_size_gives_eagers_logits_loops_and_macs(files, model, kin
     x = torch.randn(5, 3, *size, generator=torch.Generator().manual_seed(3)) * torch.linspace(0.2, 3, 5).view(
         -1, 1, 1, 1
     )
-    got = load_onnx(files[kind])(x.numpy())
-    with torch.no_grad():
-        logits, record = model.forward_with_gates(x)
-    torch.testing.assert_close(torch.from_numpy(got.logits), logits, rtol=1e-4, atol=1e-5)
-    assert got.loops.tolist() == verify.loops_per_block(model, record).tolist()
-    assert got.macs.tolist() == count_costs(model, (3, *size)).macs_per_image(record).tolist()
+    assert_equals_eager(load_onnx(files[kind]), model, x)
 
 
 def test_the_files_own_thresholds_count_and_can_be_replaced(files, model):

@@ -9,18 +9,10 @@ import torch
 
 from drnn import create_model, export_onnx, load_onnx
 from drnn.bench.exported import ExportCase
-from drnn.costs import count_costs
 from drnn.export import onnx_file, verify
 from drnn.export.program import export_program, load_program
 
-from .small import small_network
-
-
-@pytest.fixture(scope="module")
-def model():
-    made = small_network()
-    verify.set_thresholds(made, verify.mixed_thresholds(made, verify.varied_images(32, (3, 8, 8))))
-    return made
+from .small import assert_equals_eager
 
 
 @pytest.fixture(scope="module")
@@ -37,13 +29,7 @@ def test_every_image_gets_eagers_answer(file, model, size):
     network, taken = load_onnx(file), set()
     images = torch.randn(12, 3, *size, generator=torch.Generator().manual_seed(3))
     for x in (images * torch.linspace(0.2, 3, 12)[:, None, None, None]).split(1):
-        got = network(x.numpy())
-        with torch.no_grad():
-            logits, record = model.forward_with_gates(x)
-        torch.testing.assert_close(torch.from_numpy(got.logits), logits, rtol=1e-4, atol=1e-5)
-        assert got.loops.tolist() == verify.loops_per_block(model, record).tolist()
-        assert got.macs.tolist() == count_costs(model, (3, *size)).macs_per_image(record).tolist()
-        taken.add(int(got.loops.sum()))
+        taken.add(int(assert_equals_eager(network, model, x).sum()))
     assert len(taken) > 1
 
 

@@ -56,6 +56,25 @@ class Curves:
             bad[-1] = True
         return self.epoch[bad]
 
+    @property
+    def columns(self) -> dict[str, np.ndarray]:
+        """What an array file keeps of it, ``(E,)`` each."""
+        return {name: getattr(self, name) for name in FIELDS}
+
+    @property
+    def marks(self) -> dict[str, list]:
+        """The epochs that are marked, by kind."""
+        return {"apart": self.apart.tolist(), "diverged": self.diverged.tolist()}
+
+
+def curves_of_study(facts: dict) -> list[Curves]:
+    """Those of the variants of a gradient study that were trained, from its facts."""
+    return [
+        curves_from_rows(variant, found["epochs"], facts["classes"], found["stopped"] is not None)
+        for variant, found in facts["variants"].items()
+        if found["epochs"]
+    ]
+
 
 def curves_from_rows(name: str, rows: list[dict], num_classes: int, stopped: bool = False) -> Curves:
     """Curves from one dictionary an epoch; a value that is missing or None is NaN."""

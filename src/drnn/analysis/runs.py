@@ -10,16 +10,16 @@ import torch
 
 from drnn.analysis.agreement import seed_agreement
 from drnn.analysis.answers import Answers
-from drnn.analysis.curves import Curves, curves_from_rows, read_curves
+from drnn.analysis.curves import Curves, curves_of_study, read_curves
 from drnn.analysis.findings import Findings
 from drnn.analysis.galleries import galleries
-from drnn.analysis.gradients import Course, Plan, study
+from drnn.analysis.gradients import Plan, study
 from drnn.analysis.gradients.study import study_arrays, study_facts
+from drnn.analysis.gradients.variants import require_loops
 from drnn.analysis.loops import early_and_late, error_by_loops, execution_map, loop_histogram, loops_by_class
 from drnn.analysis.norm_statistics import norm_statistics
 from drnn.analysis.robustness import robustness
 from drnn.analysis.subject import Options, load_subject
-from drnn.core import RecursiveBlock
 from drnn.data import Dataset
 from drnn.inference.budget import fingerprint
 from drnn.models import Classifier
@@ -56,9 +56,8 @@ def analyse_run(folder: Path, others: Sequence[Path] = (), options: Options | No
         if run.resolve() in [other.resolve() for other in logs[:number]]:
             raise ValueError(f"{run} received twice; give each run once")
     subject, recipe = load_subject(folder, options)
+    require_loops(recipe.model)
     curves = [(read_curves(run, len(subject.dataset.classes)), origin(run)) for run in logs]
-    if not any(isinstance(module, RecursiveBlock) for module in subject.model.modules()):
-        raise ValueError(f"{recipe.model} of {folder} has no block that loops; the analysis is of recursive networks")
     answers = subject.ask()
     findings = Findings(_facts(folder, recipe.model, subject.dataset, answers))
     _add_loops(findings, answers)
@@ -73,7 +72,7 @@ def analyse_run(folder: Path, others: Sequence[Path] = (), options: Options | No
     courses = list(study(plan, subject.dataset, train=options.course_epochs > 0))
     findings.tables["gradients"] = study_arrays(courses)
     findings.facts["gradients"] = study_facts(plan, subject.dataset, courses)
-    _add_curves(findings, curves, courses, subject.dataset)
+    _add_curves(findings, curves, subject.dataset)
     return findings
 
 
@@ -163,19 +162,12 @@ def origin(folder: Path) -> str:
     return f"{recipe.model}{changed}, {recipe.dataset}, {images} training images, tested on {tested}, commit {commit}"
 
 
-def _add_curves(findings: Findings, logs: list[tuple[Curves, str]], courses: list[Course], dataset: Dataset) -> None:
+def _add_curves(findings: Findings, logs: list[tuple[Curves, str]], dataset: Dataset) -> None:
     """Logs of the runs, and of the variants where these were trained."""
-    curves, marks = list(logs), {}
-    for course in courses:
-        if course.epochs:
-            made = curves_from_rows(course.variant, course.epochs, len(dataset.classes), course.stopped is not None)
-            curves.append((made, f"without gates, {dataset.name}, {len(dataset.train_images)} training images, here"))
-    for number, (curve, source) in enumerate(curves):
+    here, marks = f"without gates, {dataset.name}, {len(dataset.train_images)} training images, here", {}
+    variants = [(curve, here) for curve in curves_of_study(findings.facts["gradients"])]
+    for number, (curve, source) in enumerate(logs + variants):
         name = f"{curve.name} ({number + 1})" if curve.name in marks else curve.name
-        findings.tables[f"curves_{name}"] = _columns(curve)
-        marks[name] = {"apart": curve.apart.tolist(), "diverged": curve.diverged.tolist(), "from": source}
+        findings.tables[f"curves_{name}"] = curve.columns
+        marks[name] = {**curve.marks, "from": source}
     findings.facts["curves"] = marks
-
-
-def _columns(curve: Curves) -> dict[str, np.ndarray]:
-    return {name: getattr(curve, name) for name in ("epoch", "train_error", "test_error", "train_loss", "test_loss")}

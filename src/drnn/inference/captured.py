@@ -5,7 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from drnn.core import Gate, LoopGroups, RecursiveBlock
+from drnn.core import LoopGroups, RecursiveBlock
+from drnn.inference.budget import apply_budget, gates_of
 from drnn.inference.folded_blocks import refuse_training
 from drnn.inference.folded_gate import FoldedGate
 from drnn.inference.recordings import Recordings, Work
@@ -113,15 +114,12 @@ class CapturedNetwork(Classifier):
     @torch.no_grad()
     def rehearse(self, x: Tensor) -> None:
         """Record everything that an image like x ``(1, C, H, W)`` may meet, so that no later call has to."""
-        gates = [module for module in self.modules() if isinstance(module, Gate)]
-        before = [gate.threshold.clone() for gate in gates]
-        for gate in gates:
-            gate.threshold.fill_(-torch.inf)
+        before = {name: float(gate.threshold) for name, gate in gates_of(self).items()}
+        apply_budget(self, dict.fromkeys(before, -torch.inf))
         try:
             self(x)
         finally:
-            for gate, threshold in zip(gates, before, strict=True):
-                gate.threshold.copy_(threshold)
+            apply_budget(self, before)
 
     def train(self, mode: bool = True) -> "CapturedNetwork":
         """What stands between blocks is told, too."""

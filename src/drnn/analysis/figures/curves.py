@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from drnn.analysis.curves import curves_from_rows
+from drnn.analysis.curves import curves_of_study
 from drnn.analysis.figures.style import COLOURS, Missing, Picture, canvas, line, sign, whole_numbers
 from drnn.analysis.findings import Findings
 
@@ -23,15 +23,10 @@ def curves(findings: Findings) -> Picture:
 
 def course_curves(facts: dict) -> Picture | Missing:
     """The same of a study's variants."""
-    tables, marks = {}, {}
-    for variant, found in facts["variants"].items():
-        if found["epochs"]:
-            made = curves_from_rows(variant, found["epochs"], facts["classes"], found["stopped"] is not None)
-            tables[variant] = {name: getattr(made, name) for name in ("epoch", "train_error", "test_error")}
-            marks[variant] = {kind: getattr(made, kind).tolist() for kind, *_ in KINDS}
-    if not tables:
+    found = curves_of_study(facts)
+    if not found:
         return Missing("course_curves", TITLE, "measured at initialisation alone; --epochs trains the variants")
-    figure, text = panels(tables, marks)
+    figure, text = panels({each.name: each.columns for each in found}, {each.name: each.marks for each in found})
     return Picture("course_curves", TITLE, text, figure)
 
 
@@ -61,6 +56,6 @@ def panels(tables: dict[str, dict[str, np.ndarray]], marks: dict[str, dict[str, 
     rows[-1, 0].set_xlabel("epoch")
     text = (
         "A cross marks an epoch whose evaluation loss is above that of guessing while its training loss is below, or "
+        "is above its training loss by more than that of guessing. "
     )
-    text += "is above its training loss by more than that of guessing. "
     return figure, text + (". ".join(says) + "." if says else "No run here came apart.")

@@ -23,6 +23,19 @@ class Site:
     module: nn.Module
 
 
+def require_loops(name: str, overrides: dict | None = None) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Blocks and loops of each stage of a network.
+
+    Raises:
+        ValueError: none of its blocks loops.
+    """
+    spec = model_spec(name)
+    blocks, loops = ((overrides or {}).get(field, getattr(spec, field, ())) for field in ("blocks", "loops"))
+    if not loops or max(loops) == 1:
+        raise ValueError(f"{name} has no block that loops; drnn models 'dr_*' lists the networks that have")
+    return blocks, loops
+
+
 def build_variant(name: str, variant: str, **overrides: Any) -> tuple[Classifier, list[Site]]:
     """A network of the registry without gates, in one of three forms, and its loops in the order in which they run.
 
@@ -41,10 +54,7 @@ def build_variant(name: str, variant: str, **overrides: Any) -> tuple[Classifier
     """
     if variant not in VARIANTS:
         raise ValueError(f"variant {variant!r} received; choose one of {', '.join(VARIANTS)}")
-    spec = model_spec(name)
-    blocks, loops = (overrides.get(field, getattr(spec, field, ())) for field in ("blocks", "loops"))
-    if not loops or max(loops) == 1:
-        raise ValueError(f"{name} has no block that loops; drnn models 'dr_*' lists the networks that have")
+    blocks, loops = require_loops(name, overrides)
     overrides |= {"gate": None, "target_rate": None}
     if variant == "unrolled":
         depth = tuple(1 + (count - 1) * times for count, times in zip(blocks, loops, strict=True))
