@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 from collections import Counter
 from dataclasses import replace
 
@@ -61,6 +62,17 @@ def test_the_files_own_thresholds_count_and_can_be_replaced(files, model):
     assert own.loops.tolist() != network(x, np.zeros(1)).loops.tolist()
     assert network(x, np.array([np.inf])).loops.max() == 0
     assert network(x, np.array([-np.inf])).loops.min() == 2
+
+
+def test_its_threads_rest_between_runs_and_leave_the_cores_to_others(files):
+    network, x = load_onnx(files["branches", "once"], threads=4), np.zeros((4, 3, 8, 8), np.float32)
+    spent = []
+    for _ in range(3):
+        network(x)
+        before = time.process_time()
+        time.sleep(0.03)
+        spent.append(time.process_time() - before)
+    assert min(spent) < 0.01
 
 
 @pytest.mark.parametrize("kind", KINDS[:3], ids=str)
