@@ -75,6 +75,14 @@ def test_its_threads_rest_between_runs_and_leave_the_cores_to_others(files):
     assert min(spent) < 0.01
 
 
+def test_counting_multiply_adds_takes_no_more_nodes_the_deeper_the_network():
+    def scalars(depth):
+        network = ExportableNetwork(small_network(replace(SPEC, blocks=(depth, 2)))).eval()
+        return sum(node.op_type in ("Mul", "Add") for node in all_nodes(to_proto(network, any_size=True).graph)) - depth
+
+    assert scalars(1) == scalars(3)  # but for the sum in each residual block
+
+
 @pytest.mark.parametrize("kind", KINDS[:3], ids=str)
 def test_onnxruntime_does_not_run_what_the_gates_turn_away(files, kind, tmp_path):
     def convolutions(threshold):

@@ -1,8 +1,10 @@
 """A classifier as one module that can be exported: images in; logits, loops and multiply-adds out."""
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -74,7 +76,7 @@ class ExportableNetwork(nn.Module):
         self.rows = nn.ModuleList(blocks)
         looping = {layer for row in self.rows if isinstance(row, GraphBlock) for layer in row.modules()}
         layers = [layer for layer in self.modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
-        self.fixed_layers = tuple(layer for layer in layers if layer not in looping)
+        self.fixed_macs: dict[nn.Module, int] = {layer: _pixel_macs(layer) for layer in layers if layer not in looping}
 
     @property
     def num_loops(self) -> list[int]:
@@ -86,7 +88,7 @@ class ExportableNetwork(nn.Module):
         thresholds = self.thresholds if thresholds is None else thresholds
         loops: list[Tensor] = []
         macs = torch.zeros_like(images[:, 0, 0, 0], dtype=torch.int64)
-        with _tally(self.fixed_layers) as fixed:
+        with _tally(self.fixed_macs) as fixed:
             x = self.classifier.stem(images)
             for block in self.rows:
                 if isinstance(block, GraphBlock):
@@ -100,7 +102,7 @@ class ExportableNetwork(nn.Module):
                     x = block(x)
             logits = self.classifier.head(x)
         taken = torch.stack(loops, 1) if loops else macs.new_zeros(macs.shape[0], 0)
-        return logits, taken, macs + sum(fixed)
+        return logits, taken, macs + sum(math.prod(size) * each for size, each in fixed.values())
 
 
 def _check(model: Classifier, form: str, norms: str) -> None:
@@ -122,14 +124,18 @@ def _pixel_macs(layer: nn.Module) -> int:
 
 
 @contextmanager
-def _tally(layers: tuple[nn.Module, ...]) -> Iterator[list]:
-    """Collect the multiply-adds of layers while they run; symbols where the size of the images is one."""
-    counted: list = []
+def _tally(pixel_macs: Mapping[nn.Module, int]) -> Iterator[dict[str, tuple[torch.Size, int]]]:
+    """While layers run, sum their multiply-adds for one output position, by the height and width of their output.
 
-    def add(layer: nn.Module, _, out: Tensor) -> None:
-        counted.append(layer_macs(layer, out, count_norms=False))
+    Few sizes and many layers: where the size of the images is free, a graph computes with each size that is left.
+    """
+    counted: dict[str, tuple[torch.Size, int]] = {}
 
-    handles = [layer.register_forward_hook(add) for layer in layers]
+    def add(macs: int, _layer: nn.Module, _images: tuple[Tensor], out: Tensor) -> None:
+        size, before = counted.get(str(out.shape[2:]), (out.shape[2:], 0))
+        counted[str(size)] = size, before + macs
+
+    handles = [layer.register_forward_hook(partial(add, macs)) for layer, macs in pixel_macs.items()]
     try:
         yield counted
     finally:
