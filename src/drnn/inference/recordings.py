@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from drnn.cuda_graphs import Replay, record
+
 Work = Callable[[Tensor], Tensor]
 WARMUP_CALLS, MOST_SHAPES = 3, 8  # before recording; of one piece of work, before further ones run unrecorded
 
@@ -25,7 +27,7 @@ class Recording(ABC):
         self.result, self.replay = self.record(work, place)
 
     @abstractmethod
-    def record(self, work: Work, place: Any) -> tuple[Tensor, Callable[[], object]]:
+    def record(self, work: Work, place: Any) -> tuple[Tensor, Replay]:
         """Where a replay of ``work(self.images)`` writes, and the replay."""
 
     @torch.no_grad()
@@ -39,21 +41,15 @@ class Recording(ABC):
 class CudaGraph(Recording):
     """A recording as a CUDA graph; ``place`` is the pool of memory and the stream of its network."""
 
-    def record(self, work: Work, place: Any) -> tuple[Tensor, Callable[[], object]]:
-        """Warm up, for libraries to choose kernels and workspaces, then record, on the same stream."""
+    def record(self, work: Work, place: Any) -> tuple[Tensor, Replay]:
+        """Warm up, then record."""
         pool, stream = place
-        graph, current = torch.cuda.CUDAGraph(), torch.cuda.current_stream(self.images.device)
-        stream.wait_stream(current)
-        with torch.cuda.device(self.images.device), torch.cuda.stream(stream):
+
+        def warm_up() -> None:
             for _ in range(WARMUP_CALLS):
                 work(self.images)
-        current.wait_stream(stream)
-        with (
-            torch.cuda.device(self.images.device),
-            torch.cuda.graph(graph, pool=pool, stream=stream, capture_error_mode="thread_local"),
-        ):
-            result = work(self.images)
-        return result, graph.replay
+
+        return record(warm_up, lambda: work(self.images), stream, pool)
 
 
 class Recordings:

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from drnn.cuda_graphs import record
 from drnn.models import Classifier
 from drnn.models.stochastic_depth import StochasticBlock
 from drnn.training.step import Step, StepResult
@@ -51,20 +52,19 @@ class CapturedStep:
     def __init__(self, step: Step, images: Tensor, labels: Tensor):
         self.images, self.labels = images.clone(), labels.clone()
         self.rate_weight = torch.zeros((), device=images.device)
-        side = torch.cuda.Stream()
-        side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):
+
+        def warm_up() -> None:
             rehearse(step, self.images, self.labels, self.rate_weight)
-        torch.cuda.current_stream().wait_stream(side)
-        self.graph = torch.cuda.CUDAGraph()
-        step.optimizer.zero_grad(set_to_none=True)
-        with torch.cuda.graph(self.graph):
-            self.result = step(self.images, self.labels, self.rate_weight)
+            step.optimizer.zero_grad(set_to_none=True)  # for the gradients to lie in the graph's own memory
+
+        self.result, self.replay = record(
+            warm_up, lambda: step(self.images, self.labels, self.rate_weight), torch.cuda.Stream(images.device)
+        )
 
     def __call__(self, images: Tensor, labels: Tensor, rate_weight: Tensor | float) -> StepResult:
         """One update; the result is overwritten by the next."""
         self.images.copy_(images)
         self.labels.copy_(labels)
         self.rate_weight.fill_(rate_weight)
-        self.graph.replay()
+        self.replay()
         return self.result
