@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+import tomllib
 from pathlib import Path
 
 import generated_blocks
@@ -34,6 +35,12 @@ def test_the_readmes_python_runs():
     names: dict = {}
     exec(code, names)
     assert names["gates"].executed.shape == (2, 23)
+
+
+def test_the_readme_names_what_can_be_installed():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    rows = re.findall(r"^\| `(\w+)` \|", (ROOT / "README.md").read_text(), re.MULTILINE)
+    assert rows == [extra for extra in project["optional-dependencies"] if extra != "dev"]
 
 
 def test_blocks_of_readme_and_docs_equal_their_sources():
