@@ -12,11 +12,12 @@ import onnxruntime
 import pytest
 import torch
 
-from drnn import create_model, export_onnx, load_onnx
+from drnn import create_model, export_onnx, load_onnx, optimize
 from drnn.costs import count_costs
 from drnn.export import onnx_file, verify
 from drnn.export.network import ExportableNetwork, read_thresholds
 from drnn.export.onnx_file import to_proto
+from drnn.export.program import export_program
 from drnn.weights import Preprocessing
 
 from .small import SPEC, assert_equals_eager, small_network
@@ -170,46 +171,6 @@ def test_a_wrong_file_is_not_written(monkeypatch, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def answers_of(model):
-    costs = count_costs(model)
-
-    def answer(images, thresholds):
-        verify.set_thresholds(model, thresholds)
-        logits, record = model.forward_with_gates(images)
-        macs = costs.macs_per_image(record)
-        return logits.detach().numpy(), verify.loops_per_block(model, record).numpy(), macs.numpy()
-
-    return answer
-
-
-def test_the_comparison_sees_each_output_in_each_state():
-    model, twin = small_network(), small_network()
-    assert verify.verify(model, answers_of(twin)).difference == 0
-    for place, state in ((0, "own"), (1, "own"), (2, "own")):
-
-        def spoilt(images, thresholds, place=place):
-            parts = [part.copy() for part in answers_of(twin)(images, thresholds)]
-            parts[place][-1] += 1
-            return parts
-
-        with pytest.raises(ValueError, match=f"{state} gates, batch 1"):
-            verify.verify(model, spoilt)
-
-    def deaf(images, thresholds):
-        return answers_of(twin)(images, torch.zeros(1))
-
-    with pytest.raises(ValueError, match="stop gates, batch 1"):
-        verify.verify(model, deaf)
-
-
-def test_mixed_thresholds_divide_the_images():
-    model = small_network()
-    images = verify.varied_images(42, (3, 8, 8))
-    verify.set_thresholds(model, verify.mixed_thresholds(model, images))
-    entered = model.forward_with_gates(images)[1].executed[:, 0].float().mean()
-    assert 0.2 < entered < 0.8
-
-
 def test_a_network_without_gates_has_no_thresholds(tmp_path):
     export_onnx(create_model("resnet_digits"), tmp_path / "static.onnx", any_size=False)
     network = load_onnx(tmp_path / "static.onnx")
@@ -245,6 +206,36 @@ def test_large_weights_go_beside_the_file(tmp_path):
 def test_what_cannot_be_exported_is_named(change, message, tmp_path):
     with pytest.raises(ValueError, match=message):
         export_onnx(small_network(), tmp_path / "net.onnx", **change)
+
+
+@pytest.mark.parametrize("write", [export_onnx, export_program])
+def test_what_does_not_fit_is_refused_before_the_work_begins(tmp_path, write, monkeypatch):
+    model, place = small_network(), tmp_path / "net.onnx"
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "text").write_text("")
+    monkeypatch.delattr(torch.export, "export")  # the work
+
+    def refused(message, model=model, place=place, **options):
+        with pytest.raises((ValueError, OSError), match=message):
+            write(model, place, **options)
+
+    refused("is a folder; give the name of a file", place=tmp_path / "folder")
+    refused("text", place=tmp_path / "text" / "net.onnx")
+    refused("holds torch.float16; files hold float32", model=small_network().half())
+    refused("an optimised small received; export the network it was made of", model=optimize(model))
+    refused(
+        r"for images of \(1, 8, 8\) received; small takes \(3, 8, 8\)", preprocessing=Preprocessing((1, 8, 8), [0], [1])
+    )
+    other = Preprocessing((3, 9, 8), (0.0,) * 3, (1.0,) * 3)
+    refused(r"for images of \(3, 9, 8\) received", preprocessing=other, any_size=False)
+    assert sorted(file.name for file in tmp_path.rglob("*")) == ["folder", "text"]
+
+
+def test_weights_beside_an_older_file_go_with_it(tmp_path):
+    model, place = create_model("resnet_digits"), tmp_path / "net.onnx"
+    export_onnx(model, place, external_over=10_000)
+    export_onnx(model, place)
+    assert [file.name for file in tmp_path.iterdir()] == ["net.onnx"]
 
 
 def test_noise_in_evaluation_is_refused(tmp_path):

@@ -13,8 +13,10 @@ from drnn.core import AlwaysNoisy, Gate, OpenGate, RecursiveBlock, TrainingNoise
 from drnn.costs import layer_macs
 from drnn.export.blocks import BranchingBlock, CompactBlock, DenseBlock, GraphBlock, OpenBlock, SingleBlock
 from drnn.export.norms import NORM_PLACEMENTS, place_norms
+from drnn.inference.folded_conv import FoldedConv2d
 from drnn.models import Classifier
 from drnn.models.aig import AdaptiveBlock
+from drnn.weights.preprocessing import Preprocessing
 
 BATCHES = (1, 2, 7, 32)  # what an export is compared on
 ONE_BY_ONE = (1,) * sum(BATCHES)
@@ -52,7 +54,8 @@ class ExportableNetwork(nn.Module):
     B recursive blocks. Without thresholds those the network had count.
 
     Raises:
-        ValueError: an unknown form or placement, or a network whose evaluation is random (ConvNet-AIG).
+        ValueError: an unknown form or placement; a network whose evaluation is random (ConvNet-AIG), that is
+            optimised, or that is not in float32.
     """
 
     thresholds: Tensor
@@ -111,10 +114,26 @@ def _check(model: Classifier, form: str, norms: str) -> None:
                          f"norms {', '.join(NORM_PLACEMENTS)}")  # fmt: skip
     if form == "loop" and norms == "folded":
         raise ValueError("form 'loop' has one copy of each body, so its norms cannot be folded; use norms 'once'")
+    if any(isinstance(part, FoldedConv2d) for part in model.modules()):
+        raise ValueError(f"an optimised {model.name} received; export the network it was made of")
+    kinds = {str(value.dtype) for value in model.state_dict().values() if value.is_floating_point()}
+    if kinds - {"torch.float32"}:
+        raise ValueError(f"{model.name} holds {', '.join(sorted(kinds))}; files hold float32: call model.float() first")
     noisy = any(isinstance(part, AlwaysNoisy) and not isinstance(part, TrainingNoise) for part in model.modules())
     if noisy or any(isinstance(part, AdaptiveBlock) for part in model.modules()):
         raise ValueError(f"{model.name} decides with noise in evaluation too, so no file can be compared with it; "
                          "export a network without gate_noise='always'")  # fmt: skip
+
+
+def check_preprocessing(model: Classifier, preprocessing: Preprocessing, any_size: bool) -> None:
+    """It goes into the file with the network.
+
+    Raises:
+        ValueError: for images of other channels or, where the file takes one size only, of another size.
+    """
+    size, own = preprocessing.size, model.input_size
+    if size[0] != own[0] or not (any_size or size == own):
+        raise ValueError(f"preprocessing for images of {size} received; {model.name} takes {own}")
 
 
 def _pixel_macs(layer: nn.Module) -> int:

@@ -1,17 +1,16 @@
 """From a network to a checked ONNX file that skips, for every batch size."""
 
 import json
-import os
 import warnings
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import torch
 
-from drnn.export.network import ExportableNetwork
+from drnn.export.files import written_whole
+from drnn.export.network import ExportableNetwork, check_preprocessing
 from drnn.export.runner import OnnxNetwork
 from drnn.export.trace import trace
 from drnn.export.verify import Verified, verify
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     import onnx
 
 INPUT, THRESHOLDS, OUTPUTS = "images", "thresholds", ("logits", "loops", "macs")
-PROTOBUF_LIMIT = 2**31 - 2**20  # bytes; weights beyond it go beside the file
+PROTOBUF_LIMIT = 2**31 - 2**24  # bytes; weights beyond it go beside the file, which leaves 16 MB for the graph
 
 
 def export_onnx(
@@ -55,20 +54,24 @@ def export_onnx(
         How near the file is to the model.
 
     Raises:
-        ValueError: a network or option that cannot be exported, or a file that does not equal the model.
+        ValueError: a network or option that cannot be exported, preprocessing for images of another kind, a folder in
+            place of a file, or a file that does not equal the model.
         ModuleNotFoundError: the extra ``export`` is not installed.
     """
+    import onnx  # noqa: F401
+    import onnxruntime  # noqa: F401
+
     path, preprocessing = Path(path), preprocessing or Preprocessing.usual(model)
+    check_preprocessing(model, preprocessing, any_size)
     network = ExportableNetwork(model, form, norms).eval()
-    proto = to_proto(network, any_size)
-    describe(proto, model, preprocessing, {"form": form, "norms": norms, "num_loops": network.num_loops})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=path.parent, prefix=".export-") as folder:
-        made = Path(folder) / path.name
+    with written_whole(path) as made:
+        proto = to_proto(network, any_size)
+        describe(proto, model, preprocessing, {"form": form, "norms": norms, "num_loops": network.num_loops})
         _save(proto, made, external_over)
         result = verify(model, OnnxNetwork(made).answer, network.batches)
-        for file in sorted(Path(folder).iterdir(), reverse=True):  # the weights beside it first
-            os.replace(file, path.parent / file.name)
+        outside = made.with_name(f"{made.name}.data").exists()
+    if not outside:
+        path.with_name(f"{path.name}.data").unlink(missing_ok=True)  # of the file that was here before
     return result
 
 
@@ -160,7 +163,8 @@ def _name_sizes(graph: "onnx.GraphProto") -> None:
 def _save(proto: "onnx.ModelProto", path: Path, external_over: int) -> None:
     import onnx
 
-    if proto.ByteSize() > external_over:
+    weights = sum(len(part.raw_data) for graph in graphs_in(proto.graph) for part in graph.initializer)
+    if weights > external_over:  # not proto.ByteSize(), which fails beyond the very limit
         onnx.save_model(proto, path, save_as_external_data=True, location=f"{path.name}.data", size_threshold=1024)
     else:
         onnx.save_model(proto, path)

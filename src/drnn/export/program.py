@@ -1,17 +1,15 @@
 """A network as a program of torch.export (``.pt2``), and, as an experiment, compiled ahead of time."""
 
 import json
-import os
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch._dynamo.exc import TorchDynamoException
 
-from drnn.export.network import ExportableNetwork
+from drnn.export.files import reason, refuse_code, tensors_only, written_whole
+from drnn.export.network import ExportableNetwork, check_preprocessing
 from drnn.export.runner import Prediction, refuse_several
 from drnn.export.trace import trace
 from drnn.export.verify import Verified, verify
@@ -69,17 +67,17 @@ def export_program(
         compiled: an experiment: AOTInductor for this kind of machine; it needs a C++ compiler.
 
     Raises:
-        ValueError: a network or option that cannot be exported or compiled, or a file that does not equal the model.
+        ValueError: a network or option that cannot be exported or compiled, preprocessing for images of another kind, a
+            folder in place of a file, or a file that does not equal the model.
     """
     path, preprocessing = Path(path), preprocessing or Preprocessing.usual(model)
+    check_preprocessing(model, preprocessing, any_size)
     network = ExportableNetwork(model, form, norms).eval()
     facts = {"model": model.name, "form": form, "norms": norms, "num_loops": network.num_loops,
              "thresholds": [str(value) for value in network.thresholds.tolist()],
              "compiled": compiled, **preprocessing.to_dict()}  # fmt: skip
-    program = trace(network, any_size)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=path.parent, prefix=".export-") as folder:
-        made = Path(folder) / path.name
+    with written_whole(path) as made:
+        program = trace(network, any_size)
         if compiled:
             compile_program(program, made, facts)
         else:
@@ -87,13 +85,15 @@ def export_program(
         try:
             result = verify(model, load_program(made, compiled).answer, network.batches)
         except RuntimeError as error:
-            raise ValueError(f"the program does not run, nothing was written: {str(error).splitlines()[0]}") from error
-        os.replace(made, path)
+            raise ValueError(f"the program does not run, nothing was written: {reason(error)}") from error
     return result
 
 
 def load_program(path: str | Path, compiled: bool = False) -> ProgramNetwork:
     """Open a file of `export_program`.
+
+    What would run while it is read is refused; still, torch.export's format was not made for files that nobody vouches
+    for. Weights as safetensors and ONNX files were.
 
     Args:
         path: the file.
@@ -110,12 +110,15 @@ def load_program(path: str | Path, compiled: bool = False) -> ProgramNetwork:
             graph = torch._inductor.aoti_load_package(str(path))
             facts = json.loads(graph.get_metadata()[FACTS])
         else:
+            refuse_code(Path(path))
             extra = {FACTS: ""}
-            graph = torch.export.load(path, extra_files=extra).module()
+            with tensors_only():
+                graph = torch.export.load(path, extra_files=extra).module()
             facts = json.loads(extra[FACTS])
-    except (KeyError, RuntimeError, ValueError, BadZipFile) as error:
-        raise ValueError(f"{path} is damaged, or not made by drnn export: {str(error).splitlines()[0]}") from error
-    return ProgramNetwork(graph, torch.tensor([float(value) for value in facts["thresholds"]]), facts)
+        thresholds = torch.tensor([float(value) for value in facts["thresholds"]])
+    except Exception as error:  # torch's errors of damaged archives share no narrower base
+        raise ValueError(f"{path} is damaged, or not made by drnn export: {reason(error)}") from error
+    return ProgramNetwork(graph, thresholds, facts)
 
 
 def compile_program(program: torch.export.ExportedProgram, path: Path, facts: dict) -> None:
@@ -127,5 +130,6 @@ def compile_program(program: torch.export.ExportedProgram, path: Path, facts: di
         with inductor.patch(layout_optimization=False):
             torch._inductor.aoti_compile_and_package(program, package_path=str(path), inductor_configs=options)
     except (RuntimeError, AssertionError, TorchDynamoException) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ValueError(f"AOTInductor of torch {torch.__version__} cannot compile this network: {reason}") from error
+        raise ValueError(
+            f"AOTInductor of torch {torch.__version__} cannot compile this network: {reason(error)}"
+        ) from error

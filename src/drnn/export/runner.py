@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from torch import Tensor
 
+from drnn.export.files import reason
 from drnn.weights.preprocessing import Preprocessing
 
 
@@ -60,16 +61,24 @@ class OnnxNetwork:
         try:
             self.session = onnxruntime.InferenceSession(str(path), options, providers=list(providers))
         except Exception as error:  # onnxruntime's errors share no narrower base
-            raise ValueError(f"{path} is damaged or no ONNX file: {str(error).splitlines()[0]}") from error
+            raise ValueError(f"{path} is damaged or no ONNX file: {reason(error)}") from error
         try:
             found = self.session.get_modelmeta().custom_metadata_map
             self.facts = {key: json.loads(value) for key, value in found.items()}
             self.preprocessing = Preprocessing(*(self.facts[key] for key in ("size", "mean", "std")))
-        except (KeyError, json.JSONDecodeError) as error:
-            raise ValueError(f"{path} has no preprocessing in its metadata; it was not made by drnn export") from error
+            self.num_blocks = len(self.facts["num_loops"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{path} lacks metadata that drnn export writes: {reason(error)}") from error
 
     def prepare(self, pixels: np.ndarray) -> np.ndarray:
-        """uint8 ``(N, H, W, C)`` to normalised float32 ``(N, C, H, W)``; the size is left as it is."""
+        """uint8 ``(N, H, W, C)`` to normalised float32 ``(N, C, H, W)``; the size is left as it is.
+
+        Raises:
+            ValueError: another type, or other channels.
+        """
+        pixels, channels = np.asarray(pixels), self.preprocessing.size[0]
+        if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[3] != channels:
+            raise ValueError(f"pixels of {pixels.dtype} {pixels.shape} received; give uint8 (N, H, W, {channels})")
         mean, std = (np.asarray(value, np.float32) for value in (self.preprocessing.mean, self.preprocessing.std))
         return np.ascontiguousarray(((pixels / np.float32(255) - mean) / std).transpose(0, 3, 1, 2), np.float32)
 
@@ -81,13 +90,31 @@ class OnnxNetwork:
             thresholds: ``(B,)``, in units of the gates' margin; those in the file by default. Higher skips more.
 
         Raises:
-            ValueError: several images for a file of the form "single".
+            ValueError: images of another type or shape, several for a file of the form "single", or another number of
+                thresholds.
         """
+        images = np.asarray(images)
         refuse_several(self.facts, images)
-        feed = {"images": np.asarray(images, np.float32)}
+        self._check(images)
+        feed = {"images": images.astype(np.float32, copy=False)}
         if thresholds is not None:
-            feed["thresholds"] = np.asarray(thresholds, np.float32)
+            thresholds = np.asarray(thresholds, np.float32)
+            if thresholds.shape != (self.num_blocks,) or not self.num_blocks:
+                raise ValueError(f"thresholds of shape {thresholds.shape} received; the file has {self.num_blocks}")
+            feed["thresholds"] = thresholds
         return Prediction(*map(np.asarray, self.session.run(["logits", "loops", "macs"], feed)))
+
+    def _check(self, images: np.ndarray) -> None:
+        asked = self.session.get_inputs()[0].shape  # a number, or the name of an axis that is free
+        axes = [size if isinstance(size, int) else name for size, name in zip(asked, "NCHW", strict=True)]
+        fits = len(axes) == images.ndim and all(
+            axis in (*"NCHW", size) for axis, size in zip(axes, images.shape, strict=True)
+        )
+        if images.dtype.kind != "f" or not fits:
+            wanted = ", ".join(map(str, axes))
+            raise ValueError(
+                f"images of {images.dtype} {images.shape} received; give floats ({wanted}), normalised as by prepare"
+            )
 
     def answer(self, images: Tensor, thresholds: Tensor) -> Prediction:
         """The same from tensors, as the comparison asks."""

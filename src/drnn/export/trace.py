@@ -4,6 +4,7 @@ import torch
 from torch._dynamo.exc import TorchDynamoException
 from torch.export import Dim, ExportedProgram
 
+from drnn.export.files import reason
 from drnn.export.network import ExportableNetwork
 
 
@@ -24,8 +25,7 @@ def trace(network: ExportableNetwork, any_size: bool = True) -> ExportedProgram:
     try:
         return torch.export.export(network, arguments, dynamic_shapes=shapes, strict=False)
     except TorchDynamoException as error:
-        reason = str(error).strip().splitlines()[0]
         raise ValueError(
-            f"{network.classifier.name} cannot be traced by torch {torch.__version__}: {reason}. Export is tested with "
-            f"torch 2.11 and newer, and onnxscript 0.6 and newer"
+            f"{network.classifier.name} cannot be traced by torch {torch.__version__}: {reason(error)}. Export is "
+            f"tested with torch 2.11 and newer, and onnxscript 0.6 and newer"
         ) from error

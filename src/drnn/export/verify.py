@@ -1,7 +1,6 @@
 """An exported network beside the original, before it is written: a wrong file never reaches its place."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from copy import deepcopy
 from typing import NamedTuple
 
@@ -14,11 +13,12 @@ from drnn.core import Gate, GateRecord
 from drnn.core.gates import GateDecision
 from drnn.costs import Costs, count_costs
 from drnn.export.network import BATCHES, looping_blocks, read_thresholds
+from drnn.export.runner import Prediction
 from drnn.inference import gates_of
 from drnn.models import Classifier
 
 TOLERANCE = 1e-4  # of an image's largest logit
-TIE = 1e-5  # a margin this near its threshold, relative to 1 + margin, may fall on either side
+TIE = 1e-5  # a margin this near its threshold, relative to 1 + threshold, may fall on either side
 
 # images (N, C, H, W), thresholds (B,) -> logits (N, K), loops (N, B), macs (N,)
 Answer = Callable[[Tensor, Tensor], tuple[np.ndarray, np.ndarray, np.ndarray]]
@@ -77,7 +77,10 @@ def set_thresholds(model: Classifier, thresholds: Tensor) -> None:
 
 @torch.no_grad()
 def mixed_thresholds(model: Classifier, images: Tensor) -> Tensor:
-    """Thresholds ``(B,)`` in the widest gap of the middle half of the margins with which images reach each block."""
+    """Thresholds ``(B,)`` in the widest gap of the middle half of the margins with which images reach each block.
+
+    Where margins lie too near each other, as a fresh gate's may, blocks are open and closed in turn.
+    """
     found: dict[Gate, Tensor] = {}
 
     def choose(gate: Gate, _, answer: GateDecision) -> GateDecision:
@@ -85,8 +88,10 @@ def mixed_thresholds(model: Classifier, images: Tensor) -> Tensor:
             ranked = answer.margin.sort().values
             low, high = len(ranked) // 4, max(len(ranked) * 3 // 4, len(ranked) // 4 + 2)
             middle = ranked[low:high]
-            widest = int(middle.diff().argmax())
-            found[gate] = (middle[widest] + middle[widest + 1]) / 2
+            gap, widest = middle.diff().max(0)
+            between = (middle[widest] + middle[widest + 1]) / 2
+            turn = torch.tensor(torch.inf if len(found) % 2 else -torch.inf)
+            found[gate] = between if gap > 8 * TIE * (1 + between.abs()) else turn
         return GateDecision(answer.margin, answer.margin - found[gate])
 
     run_with_hooks(model, images, lambda gate: gate.register_forward_hook(choose))
@@ -105,27 +110,51 @@ def run_with_hooks(model: Classifier, images: Tensor, register: Callable[[Gate],
 
 @torch.no_grad()
 def _compare(model: Classifier, costs: Costs, answer: Answer, images: Tensor, thresholds: Tensor, where: str) -> float:
-    logits, record = model.forward_with_gates(images)
-    loops, macs = loops_per_block(model, record).numpy(), costs.macs_per_image(record).numpy()
-    got_logits, got_loops, got_macs = answer(images, thresholds)
-    if got_logits.shape != tuple(logits.shape) or got_loops.shape != loops.shape:
+    """The largest difference; an image on a tie may go either way, but one of the two ways it has to go."""
+    got = Prediction(*answer(images, thresholds))
+    expected = _expected(model, costs, images)
+    if got.logits.shape != expected.logits.shape or got.loops.shape != expected.loops.shape:
         raise ValueError(
-            f"{where}: the export gives logits {got_logits.shape} and loops {got_loops.shape}, "
-            f"{model.name} {tuple(logits.shape)} and {loops.shape}; nothing was written"
+            f"{where}: the export gives logits {got.logits.shape} and loops {got.loops.shape}, {model.name} "
+            f"{expected.logits.shape} and {expected.loops.shape}; nothing was written"
         )
-    same = (got_loops == loops).all(1) & (got_macs == macs)
-    wrong = [row for row in np.flatnonzero(~same) if not _is_tie(model, images[row : row + 1])]
-    scale = np.abs(logits.numpy()).max(1)
-    difference = np.abs(got_logits - logits.numpy()).max(1) / np.maximum(scale, 1e-12)
-    wrong += list(np.flatnonzero(same & ~(difference <= TOLERANCE)))
-    if wrong:
+    found = _differences(got, expected)
+    for row in np.flatnonzero(~(found <= TOLERANCE)):
+        one = Prediction(*(part[row : row + 1] for part in got))
+        ways = [_expected(model, costs, images[row : row + 1]) for _ in _either_way(model, thresholds)]
+        found[row] = min(_differences(one, way)[0] for way in ways)
+    wrong = np.flatnonzero(~(found <= TOLERANCE))
+    if len(wrong):
         row = wrong[0]
+        off = np.abs(got.logits[row] - expected.logits[row]).max()
         raise ValueError(
-            f"{where}: {len(wrong)} images differ from {model.name}, first number {row}: loops {got_loops[row]} for "
-            f"{loops[row]}, macs {got_macs[row]} for {macs[row]}, logits by {difference[row]:.1e} of the largest; "
+            f"{where}: {len(wrong)} images differ from {model.name}, first number {row}: loops {got.loops[row]} for "
+            f"{expected.loops[row]}, macs {got.macs[row]} for {expected.macs[row]}, logits by {off:.1e}; "
             "nothing was written"
         )
-    return float(difference[same].max(initial=0))
+    return float(found.max(initial=0))
+
+
+def _expected(model: Classifier, costs: Costs, images: Tensor) -> Prediction:
+    logits, record = model.forward_with_gates(images)
+    return Prediction(logits.numpy(), loops_per_block(model, record).numpy(), costs.macs_per_image(record).numpy())
+
+
+def _differences(got: Prediction, expected: Prediction) -> np.ndarray:
+    """Of each image's logits, as a share of its largest; infinite where loops or multiply-adds differ, ``(N,)``."""
+    scale = np.maximum(np.abs(expected.logits).max(1), 1e-12)
+    difference = np.abs(got.logits - expected.logits).max(1) / scale
+    same = (got.loops == expected.loops).all(1) & (got.macs == expected.macs)
+    return np.where(same & ~np.isnan(difference), difference, np.inf)
+
+
+def _either_way(model: Classifier, thresholds: Tensor) -> Iterator[None]:
+    """Move all thresholds down, then up, by what float32 cannot tell; then back."""
+    step = 2 * TIE * (1 + thresholds.abs()).where(thresholds.isfinite(), 0)
+    for moved in (thresholds - step, thresholds + step):
+        set_thresholds(model, moved)
+        yield
+    set_thresholds(model, thresholds)
 
 
 def loops_per_block(model: Classifier, record: GateRecord) -> Tensor:
@@ -134,27 +163,3 @@ def loops_per_block(model: Classifier, record: GateRecord) -> Tensor:
     if not slots:
         return record.executed.long()
     return torch.stack([part.sum(1) for part in record.executed.split(slots, 1)], 1)
-
-
-def _is_tie(model: Classifier, image: Tensor) -> bool:
-    """Whether some margin of this one image lies on its threshold, as far as float32 can tell."""
-    with margins(model) as seen:
-        model(image)
-    return any(abs(margin - threshold) <= TIE * (1 + abs(margin)) for margin, threshold in seen)
-
-
-@contextmanager
-def margins(model: Classifier) -> Iterator[list[tuple[float, float]]]:
-    """Collect margin and threshold of every answer of every gate, one image at a time."""
-    seen: list[tuple[float, float]] = []
-    gates = [module for module in model.modules() if isinstance(module, Gate)]
-
-    def note(gate: Gate, _, answer: GateDecision) -> None:
-        seen.append((float(answer.margin), float(gate.threshold)))
-
-    handles = [gate.register_forward_hook(note) for gate in gates]
-    try:
-        yield seen
-    finally:
-        for handle in handles:
-            handle.remove()

@@ -1,0 +1,72 @@
+"""The runner of exported files: what it takes, and what it says about the rest."""
+
+import numpy as np
+import onnx
+import pytest
+
+from drnn import create_model, export_onnx, load_onnx
+
+
+@pytest.fixture(scope="module")
+def file(model, tmp_path_factory):
+    path = tmp_path_factory.mktemp("runner") / "net.onnx"
+    export_onnx(model, path, form="dense")
+    return path
+
+
+@pytest.fixture(scope="module")
+def network(file):
+    return load_onnx(file)
+
+
+IMAGES = np.zeros((2, 3, 8, 8), np.float32)
+
+
+def test_floats_of_any_width_any_size_and_no_images_at_all_are_taken(network):
+    assert network(IMAGES[:0]).logits.shape == (0, 10)
+    assert network(np.zeros((2, 3, 9, 11))).loops.shape == (2, 1)
+    turned = np.moveaxis(np.random.default_rng(0).random((2, 8, 8, 3), np.float32), 3, 1)
+    np.testing.assert_array_equal(network(turned).logits, network(np.ascontiguousarray(turned)).logits)
+
+
+@pytest.mark.parametrize(
+    "images",
+    [*(IMAGES.astype(kind) for kind in (np.uint8, bool, complex)), IMAGES[0], IMAGES[:, :1], np.moveaxis(IMAGES, 1, 3)],
+    ids=["uint8", "bool", "complex", "one image", "one channel", "channels last"],
+)  # fmt: skip
+def test_other_images_are_refused(network, images):
+    with pytest.raises(ValueError, match=r"received; give floats \(N, 3, H, W\), normalised as by prepare"):
+        network(images)
+
+
+def test_thresholds_are_one_a_block(network, tmp_path):
+    with pytest.raises(ValueError, match=r"thresholds of shape \(2,\) received; the file has 1"):
+        network(IMAGES, np.zeros(2))
+    export_onnx(create_model("resnet_digits"), tmp_path / "static.onnx", form="dense", any_size=False)
+    static = load_onnx(tmp_path / "static.onnx")
+    with pytest.raises(ValueError, match="the file has 0"):
+        static(np.zeros((1, 1, 8, 8), np.float32), np.zeros(0))
+    with pytest.raises(ValueError, match=r"give floats \(N, 1, 8, 8\)"):
+        static(np.zeros((1, 1, 9, 8), np.float32))
+
+
+@pytest.mark.parametrize(
+    "pixels",
+    [np.zeros((1, 8, 8, 1), np.uint8), np.zeros((1, 8, 8, 3)), np.zeros((8, 8, 3), np.uint8)],
+    ids=["one channel", "floats", "one image"],
+)
+def test_prepare_takes_bytes_with_channels_last(network, pixels):
+    with pytest.raises(ValueError, match=r"received; give uint8 \(N, H, W, 3\)"):
+        network.prepare(pixels)
+    assert network.prepare(np.zeros((1, 8, 8, 3), np.uint8)).shape == (1, 3, 8, 8)
+
+
+@pytest.mark.parametrize(("key", "value"), [("size", "null"), ("std", "[0]"), ("mean", "no"), ("num_loops", "3")])
+def test_damaged_metadata_is_named(file, tmp_path, key, value):
+    proto = onnx.load(file)
+    for entry in proto.metadata_props:
+        if entry.key == key:
+            entry.value = value
+    onnx.save(proto, tmp_path / "net.onnx")
+    with pytest.raises(ValueError, match=r"net\.onnx lacks metadata that drnn export writes"):
+        load_onnx(tmp_path / "net.onnx")
