@@ -1,5 +1,6 @@
 """What skipping saves in onnxruntime: an exported network against its exported static counterpart, in pairs."""
 
+import json
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,12 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from drnn.core import Gate, RecursiveBlock
-from drnn.export.network import looping_blocks
+from drnn.bench.scripts import script_by_total
+from drnn.bench.subjects import FIGURE_8, build, costs_of
+from drnn.bench.taught_gates import teach
+from drnn.core import RecursiveBlock
 from drnn.export.runner import OnnxNetwork
-from drnn.export.verify import loops_per_block, run_with_hooks, set_thresholds, varied_images
 from drnn.models import Classifier, create_model
 from drnn.provenance import environment
+from drnn.storage import write_json
 from drnn.timing import time_pairs
 
 SEED, IMAGES = 0, 16
@@ -28,7 +31,7 @@ class ExportCase:
     Attributes:
         first: a recursive network by name.
         second: the static network by name.
-        mean_loops: that the images take, about.
+        mean_loops: that the images take on average.
         batch_sizes: images at a time.
         rounds: pairs at batch 1; fewer at larger ones.
         threads: of onnxruntime.
@@ -53,21 +56,21 @@ class ExportCase:
 
 
 def measure_case(case: ExportCase, folder: Path) -> dict:
-    """Export what ``folder`` does not hold yet, and time it; plain numbers, as a result file keeps them.
+    """Export, unless ``folder`` holds files of this very commit, and time; plain numbers, as a result file keeps them.
 
     Returns:
         ``efficiency`` and ``closed``, an entry a batch size each; see `measure_efficiency` and `measure_closed`.
     """
-    folder = folder / f"{case.first}-{case.second}-{case.mean_loops:g}-{case.form}"
-    images = varied_images(IMAGES, create_model(case.first).input_size)
-    if not all((folder / f"{name}.onnx").is_file() for name in FILES):
-        _export(case, folder, images)
-    import onnx
     import onnxruntime
 
-    held = {part.name: part for part in onnx.load(folder / "ours.onnx").graph.initializer}
-    thresholds = onnx.numpy_helper.to_array(held["thresholds"])
-    files = {name: folder / f"{name}.onnx" for name in FILES}
+    folder = folder / f"{case.first}-{case.second}-{case.mean_loops:g}-{case.form}"
+    images, files = images_of(case.first), {name: folder / f"{name}.onnx" for name in FILES}
+    made, here = folder / "environment.json", environment()
+    same = made.is_file() and json.loads(made.read_text(encoding="utf-8"))["commit"] == here["commit"]
+    if not same or "dirty" in (here["commit"] or "dirty") or not all(file.is_file() for file in files.values()):
+        made.unlink(missing_ok=True)
+        _export(case, files, images)
+        write_json(made, here)
     return {
         "environment": environment(),
         "seed": SEED,
@@ -75,30 +78,34 @@ def measure_case(case: ExportCase, folder: Path) -> dict:
         "networks": [case.first, case.second],
         "session_threads": case.threads,
         "form": case.form,
-        "thresholds": np.round(thresholds, 6).tolist(),
-        **measure_all(files, images.numpy(), thresholds, list(case.batch_sizes), case.rounds, case.threads),
+        **measure_all(files, images.numpy(), list(case.batch_sizes), case.rounds, case.threads),
     }
 
 
-def _export(case: ExportCase, folder: Path, images: Tensor) -> None:
-    """The static file last: where all three are there, all are whole."""
+def images_of(name: str) -> Tensor:
+    """The images that are timed, ``(P, C, H, W)``."""
+    size = create_model(name).input_size
+    return torch.randn(IMAGES, *size, generator=torch.Generator().manual_seed(SEED))
+
+
+def _export(case: ExportCase, files: dict[str, Path], images: Tensor) -> None:
     from drnn.export import export_onnx
 
-    model = divided_network(case.first)
-    set_thresholds(model, thresholds_for(model, images, case.mean_loops))
-    export_onnx(model, folder / "ours.onnx", form=case.form)
-    export_onnx(fixed_part(model), folder / "fixed.onnx", form=case.form)
-    torch.manual_seed(SEED)
-    export_onnx(create_model(case.second), folder / "static.onnx", form=case.form)
+    model = taught_network(case.first, images, case.mean_loops)
+    export_onnx(model, files["ours"], form=case.form)
+    export_onnx(fixed_part(model), files["fixed"], form=case.form)
+    export_onnx(build(case.second, "plain", SEED), files["static"], form=case.form)
 
 
-def divided_network(name: str) -> Classifier:
-    """A network by name with random weights, whose gates answer differently from image to image."""
-    torch.manual_seed(SEED)
-    model = create_model(name).eval()
-    for gate in (block.gate for block in looping_blocks(model)):
-        for parameter in gate.parameters():
-            nn.init.normal_(parameter, std=0.3)
+def taught_network(name: str, images: Tensor, mean_loops: float) -> Classifier:
+    """A network by name with random weights, whose gates have ``images`` loop ``mean_loops`` times on average.
+
+    Totals vary from image to image as in Figure 8.
+    """
+    model = build(name, "plain", SEED)
+    slots, rate = costs_of(name).slots, model.target_rate or 1.0
+    std = FIGURE_8.get(name, (0, len(slots) ** 0.5 / 2))[1]
+    teach(model, script_by_total(slots, mean_loops, std, len(images), rate, SEED), images)
     return model
 
 
@@ -112,37 +119,8 @@ def fixed_part(model: Classifier) -> Classifier:
     return twin
 
 
-def thresholds_for(model: Classifier, images: Tensor, mean_loops: float) -> Tensor:
-    """Thresholds ``(B,)`` with which ``images`` take about ``mean_loops`` loops: one quantile for all, by bisection."""
-    twin, low, high = deepcopy(model), 0.0, 1.0
-    found = torch.zeros(len(looping_blocks(model)))
-    for _ in range(8):
-        share = (low + high) / 2
-        found = _quantiles(twin, images, share)
-        set_thresholds(twin, found)
-        with torch.no_grad():
-            loops = loops_per_block(twin, twin.forward_with_gates(images)[1]).sum(1).double().mean()
-        low, high = (share, high) if loops > mean_loops else (low, share)
-    return found
-
-
-@torch.no_grad()
-def _quantiles(model: Classifier, images: Tensor, share: float) -> Tensor:
-    """Of the margins with which images arrive at each block, when the gates before it already decide so."""
-    found: dict[Gate, Tensor] = {}
-
-    def choose(gate: Gate, arguments: tuple[Tensor]) -> None:
-        if gate not in found:
-            margin = gate.decide(gate.scorer(arguments[0])).margin
-            gate.threshold.copy_(margin.quantile(share))
-            found[gate] = gate.threshold.clone()
-
-    run_with_hooks(model, images, lambda gate: gate.register_forward_pre_hook(choose))
-    return torch.stack(list(found.values()))
-
-
 def measure_efficiency(
-    ours: OnnxNetwork, static: OnnxNetwork, images: np.ndarray, thresholds: np.ndarray, batch_size: int, rounds: int
+    ours: OnnxNetwork, static: OnnxNetwork, images: np.ndarray, batch_size: int, rounds: int
 ) -> dict:
     """Times in pairs, and skipping efficiency: (static time / ours) / (static multiply-adds / ours); 1 is the limit.
 
@@ -152,11 +130,11 @@ def measure_efficiency(
     """
     batches = [images[i : i + batch_size] for i in range(0, len(images) - batch_size + 1, batch_size)]
     times = time_pairs(
-        lambda turn: ours(batches[turn % len(batches)], thresholds),
+        lambda turn: ours(batches[turn % len(batches)]),
         lambda turn: static(batches[turn % len(batches)]),
         rounds,
     )
-    spent = [ours(batch, thresholds) for batch in batches]
+    spent = [ours(batch) for batch in batches]
     share = [float(run.macs.sum() / static(batch).macs.sum()) for run, batch in zip(spent, batches, strict=True)]
     shares = [share[turn % len(batches)] for turn in range(rounds)]
     pairs = list(zip(times.first_s, times.second_s, shares, strict=True))
@@ -188,7 +166,6 @@ def measure_closed(ours: OnnxNetwork, fixed: OnnxNetwork, images: np.ndarray, ba
 def measure_all(
     files: dict[str, Path],
     images: np.ndarray,
-    thresholds: np.ndarray,
     batch_sizes: list[int],
     rounds: int,
     threads: int,
@@ -198,6 +175,6 @@ def measure_all(
     result: dict = {"efficiency": [], "closed": []}
     for size in batch_sizes:
         pairs = max(5, rounds // size)
-        result["efficiency"].append(measure_efficiency(ours, static, images, thresholds, size, pairs))
+        result["efficiency"].append(measure_efficiency(ours, static, images, size, pairs))
         result["closed"].append(measure_closed(ours, fixed, images, size, pairs))
     return result

@@ -1,0 +1,53 @@
+"""Exported networks are timed with gates that loop as they are told, on files of the code at hand."""
+
+import json
+
+import pytest
+import torch
+
+from drnn import create_model
+from drnn.bench import LoopScript, exported, script_by_rate
+from drnn.bench.subjects import build, costs_of
+from drnn.bench.taught_gates import teach
+from drnn.cli.main import main
+
+PAIR = ("dr_resnet_digits", "resnet_digits")
+
+
+@pytest.mark.parametrize("name", ["dr_resnet_digits", "dr_mobilenetv2"])
+def test_taught_gates_loop_as_they_were_told_by_themselves(name):
+    images = torch.randn(16, *create_model(name).input_size, generator=torch.Generator().manual_seed(0))[..., :64, :64]
+    model, slots = build(name, "plain", 0), costs_of(name).slots
+    script = script_by_rate(slots, 0.6, 16)
+    teach(model, script, images)
+    executed = model.forward_with_gates(images)[1].executed
+    done = torch.stack([part.sum(1) for part in executed.split(list(slots), 1)], 1)
+    assert torch.equal(done, script.loops)
+    with pytest.raises(RuntimeError, match="were taught"):
+        teach(model, LoopScript(script.loops.roll(1, 0)), images[:1].expand_as(images))
+
+
+def test_exported_files_are_timed_in_pairs_and_kept_for_their_commit(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(exported, "environment", lambda: {"commit": "one"})
+    arguments = ["bench", "export", "--first", "dr_resnet_digits", "--mean_loops", "3", "--batch_sizes", "[1,4]"]
+    arguments += ["--rounds", "5", "--threads", "1", "--folder", str(tmp_path / "files")]
+    assert main([*arguments, "--json", str(tmp_path / "export.json")]) == 0
+    result = json.loads((tmp_path / "export.json").read_text())
+    assert result["networks"] == list(PAIR)
+    for part in result["efficiency"]:
+        assert part["mean_loops"] == 3
+        assert 0 < part["macs_ratio"] < 1
+        assert part["efficiency"] > 0
+    assert [part["batch_size"] for part in result["closed"]] == [1, 4]
+    (folder,) = (tmp_path / "files").iterdir()
+    before = {file.name: file.stat().st_mtime_ns for file in folder.iterdir()}
+    assert main([*arguments, "--json", str(tmp_path / "again.json")]) == 0
+    assert {file.name: file.stat().st_mtime_ns for file in folder.iterdir()} == before
+    monkeypatch.setattr(exported, "environment", lambda: {"commit": "another"})
+    assert main([*arguments, "--json", str(tmp_path / "again.json")]) == 0
+    assert not {file.name: file.stat().st_mtime_ns for file in folder.iterdir()}.items() & before.items()
+    assert "gates closed / fixed part" in capsys.readouterr().out
+    assert main(["bench", "export", "--batch_sizes", "[17]"]) == 2
+    assert "each is 1 to 16" in capsys.readouterr().err
+    assert main(["bench", "nothing"]) == 2
+    assert "say what to time" in capsys.readouterr().err
