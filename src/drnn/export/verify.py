@@ -126,11 +126,11 @@ def _compare(model: Classifier, costs: Costs, answer: Answer, images: Tensor, th
     wrong = np.flatnonzero(~(found <= TOLERANCE))
     if len(wrong):
         row = wrong[0]
-        off = np.abs(got.logits[row] - expected.logits[row]).max()
+        off, most = np.abs(got.logits[row] - expected.logits[row]).max(), np.abs(expected.logits[row]).max()
         raise ValueError(
             f"{where}: {len(wrong)} images differ from {model.name}, first number {row}: loops {got.loops[row]} for "
-            f"{expected.loops[row]}, macs {got.macs[row]} for {expected.macs[row]}, logits by {off:.1e}; "
-            "nothing was written"
+            f"{expected.loops[row]}, macs {got.macs[row]} for {expected.macs[row]}, logits by {off:.1e} "
+            f"where the largest is {most:.1e}; nothing was written"
         )
     return float(found.max(initial=0))
 
