@@ -3,13 +3,14 @@
 import json
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 import yaml
 
 from drnn import __version__
-from drnn.cli.main import VERBS, main
+from drnn.cli.main import EXTRAS, VERBS, main
 
 TINY = ["--epochs", "1", "--batch_size", "128", "--held_out", "1000", "--threads", "1", "--quiet"]
 
@@ -46,6 +47,16 @@ def test_eval_repeats_the_runs_own_numbers(runs, capsys):
     assert result["acc1"] == summary["acc1"]
     assert main(["eval", runs[0]]) == 0
     assert "test accuracy" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "arguments", [["calibrate", "--macs", "0.5"], ["curve"], ["predict", "image.png", "--budget"], ["eval", "--budget"]]
+)
+def test_a_static_network_has_nothing_to_turn(runs, arguments, capsys):
+    before = sorted(Path(runs[1]).iterdir())
+    assert main([arguments[0], runs[1], *arguments[1:]]) == 2
+    assert "resnet_digits has no gates to turn: every image costs the same; give a run of" in capsys.readouterr().err
+    assert sorted(Path(runs[1]).iterdir()) == before
 
 
 def test_compare_prints_a_table_and_writes_its_numbers(runs, tmp_path, capsys):
@@ -107,6 +118,34 @@ def test_mistakes_get_one_line_and_leave_nothing(arguments, message, capsys, tmp
     assert message in error
     assert error.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "package", "extra"),
+    [
+        (["export", "dr_resnet_digits", "net.onnx"], "onnx", "export"),
+        (["bench", "export", "--first", "dr_resnet_digits", "--mean_loops", "3"], "onnx", "export"),
+    ],
+)
+def test_a_missing_optional_package_is_named_with_its_extra(arguments, package, extra, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, package, None)  # as python itself marks a package that is not to be found
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert error == f"drnn {arguments[0]}: {package} is not installed; get it with: pip install 'drnn[{extra}]'\n"
+
+
+def test_another_missing_module_still_raises(monkeypatch):
+    monkeypatch.setitem(sys.modules, "drnn.cli.models", None)
+    with pytest.raises(ModuleNotFoundError, match=r"drnn\.cli\.models"):
+        main(["models"])
+
+
+def test_every_extra_that_the_package_names_is_known_to_the_command():
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    assert set(EXTRAS.values()) == project["optional-dependencies"].keys() - {"dev"}
+    for package, extra in EXTRAS.items():
+        assert any(line.startswith(package) for line in project["optional-dependencies"][extra])
 
 
 def test_an_unknown_option_is_refused(capsys):

@@ -1,6 +1,7 @@
 """Networks whose numbers are all different from their start."""
 
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from drnn.core import Deterministic
 from drnn.inference import gates_of
@@ -48,3 +49,13 @@ def pictures(count, size, seed=1):
     generator = torch.Generator().manual_seed(seed)
     shift, contrast = torch.randn(2, count, size[0], 1, 1, generator=generator)
     return torch.randn(count, *size, generator=generator) * contrast.exp() + shift
+
+
+class OperationCounter(TorchDispatchMode):
+    """Calls into torch."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.count += 1
+        return func(*args, **(kwargs or {}))

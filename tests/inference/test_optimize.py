@@ -3,25 +3,26 @@
 import copy
 import shutil
 import sys
+from functools import partial
 
 import pytest
+import safetensors.torch
 import torch
+import torchvision
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch._dynamo.utils import counters
-from torch.utils._python_dispatch import TorchDispatchMode
 
 import drnn
 from drnn.core import LVBN2d
-from drnn.core.loops import loop_dense, loop_executing
 from drnn.inference import fold, gates_of
 from drnn.inference.folded_conv import FoldedConv2d
 from drnn.inference.folded_gate import FoldedGate
 from drnn.inference.laid_out import can_fuse
-from drnn.inference.optimize import choose_form, faster_format
+from drnn.inference.optimize import fastest
 from drnn.timing import PairedTimes
 
-from .networks import lively, pictures
+from .networks import OperationCounter, lively, pictures
 
 KINDS = [
     "resnet20_cifar", "dr_resnet16_cifar", "dr_resnet32_cifar", "resnet_digits", "dr_resnet_digits", "mobilenetv2",
@@ -142,26 +143,78 @@ def test_training_an_optimised_network_is_refused():
         fast(torch.ones(2, 1, 8, 8))
 
 
-def test_the_timed_choice_is_one_of_the_two_formats():
-    model = lively(drnn.create_model("dr_resnet_digits"))
-    x = pictures(4, (1, 8, 8))
-    chosen = faster_format(lambda rows: drnn.optimize(model, channels_last=rows), x, rounds=1)
-    assert_equal(chosen(x), model(x))
+@pytest.mark.parametrize(("ratios", "kept"), [((0.5, 0.5), 0), ((2.0, 0.5), 1), ((2.0, 2.0), 2), ((0.5, 2.0), 2)])
+def test_the_fastest_of_several_is_kept(ratios, kept, monkeypatch):
+    measured = iter(ratios)
+    monkeypatch.setattr(
+        sys.modules["drnn.inference.optimize"], "time_pairs",
+        lambda first, second, rounds: PairedTimes((next(measured),) * rounds, (1.0,) * rounds),
+    )  # fmt: skip
+    networks = [drnn.create_model("dr_resnet_digits").eval() for _ in range(3)]
+    assert fastest([partial(networks.__getitem__, i) for i in range(3)], torch.ones(1, 1, 8, 8)) is networks[kept]
 
 
-@pytest.mark.parametrize(("skip_s", "form"), [(1.0, loop_executing), (3.0, loop_dense)])
-def test_the_faster_form_is_chosen_and_gives_the_same_answers(skip_s, form, monkeypatch):
-    def times(first, second, rounds):
-        first(0)
-        second(0)
-        return PairedTimes((skip_s,) * rounds, (2.0,) * rounds)
+@pytest.mark.skipif(not can_fuse(), reason="this torch has no fused kernels")
+@pytest.mark.parametrize(
+    ("options", "timed"),
+    [
+        ({}, {(True, True), (True, False), (False, True), (False, False)}),
+        ({"fuse": True}, {(True, True), (False, True)}),
+        ({"channels_last": False}, {(False, True), (False, False)}),
+        ({"channels_last": True, "fuse": False}, set()),
+    ],
+)
+def test_an_example_decides_what_is_left_open(options, timed):
+    """Every form that the options leave open runs on the example, and the one that is kept answers alike."""
+    model, x, ran = lively(drnn.create_model("dr_resnet_digits")), pictures(4, (1, 8, 8)), set()
 
-    monkeypatch.setattr(sys.modules["drnn.inference.optimize"], "time_pairs", times)
-    model, x = lively(drnn.create_model("dr_resnet16_cifar")), pictures(6, (3, 32, 32))
-    expected = model(x)
-    chosen = {block.evaluation_form for block in choose_form(model, x).modules() if hasattr(block, "num_loops")}
-    assert chosen == {form}
-    assert_equal(model(x), expected)
+    def note(module, arguments, answer):
+        if isinstance(module, FoldedConv2d) and module.weight0.shape[1:3] == (32, 3):  # there the format shows
+            ran.add((module.weight0.is_contiguous(memory_format=torch.channels_last), module.fuse))
+
+    with torch.nn.modules.module.register_module_forward_hook(note):
+        fast = drnn.optimize(model, x, **options)
+    assert ran == timed
+    assert len({module.fuse for module in fast.modules() if isinstance(module, FoldedConv2d)}) == 1
+    assert_equal(fast(x), model(x))
+
+
+def test_without_an_example_kernels_are_fused_where_torch_has_them():
+    for options, fused in (({}, can_fuse()), ({"fuse": False}, False)):
+        fast = drnn.optimize(drnn.create_model("dr_resnet_digits"), **options)
+        assert {module.fuse for module in fast.modules() if isinstance(module, FoldedConv2d)} == {fused}
+
+
+@pytest.mark.parametrize("name", ["dr_resnet_digits", "dr_mobilenetv2", "aig_resnet110_cifar"])
+def test_its_state_has_the_thresholds_and_every_tensor_once(name):
+    model, other = drnn.create_model(name).eval(), drnn.create_model(name).eval()
+    for number, gate in enumerate(gates_of(model).values()):
+        gate.threshold.fill_(0.1 + number)
+    fast, fresh = drnn.optimize(model), drnn.optimize(other)
+    state = fast.state_dict()
+    memory = [tensor.untyped_storage().data_ptr() for tensor in state.values() if tensor.numel()]
+    assert len(memory) == len(set(memory))
+    written = safetensors.torch.save({key: tensor.contiguous() for key, tensor in state.items()})
+    fresh.load_state_dict(safetensors.torch.load(written))
+    assert [gate.threshold for gate in gates_of(fresh).values()] == [
+        gate.threshold for gate in gates_of(model).values()
+    ]
+    x = pictures(2, model.input_size)
+    if not name.startswith("aig"):  # whose gates draw lots
+        assert_equal(fresh(x), fast(x))
+
+
+@pytest.mark.parametrize(
+    "other", [torch.nn.Sequential(torch.nn.Conv2d(1, 1, 1)), torchvision.models.resnet18(), "digits"]
+)
+def test_other_networks_are_refused(other):
+    with pytest.raises(TypeError, match=rf"{type(other).__name__} received; optimize takes networks of drnn\.models"):
+        drnn.optimize(other)
+
+
+def test_an_optimised_network_is_not_optimised_again():
+    with pytest.raises(ValueError, match="dr_resnet_digits is optimised already; optimize the network it was made of"):
+        drnn.optimize(drnn.optimize(drnn.create_model("dr_resnet_digits")))
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler, g++ is not there")
@@ -187,7 +240,7 @@ def test_gates_take_fewer_calls_and_keep_their_dial(name):
     assert {type(gate) for gate in gates_of(fast).values()} == {FoldedGate}
     x = pictures(5, model.input_size)
     plain, folded = next(iter(gates_of(model).values())), next(iter(gates_of(fast).values()))
-    maps = torch.randn(7, folded.scorer.get_submodule("fc1" if "digits" in name else "fc").in_features, 3, 4)
+    maps = torch.randn(7, plain.scorer.get_submodule("fc1" if "digits" in name else "fc").in_features, 3, 4)
     assert_equal(folded(maps).margin, plain(maps).margin)
     with OperationCounter() as few, torch.inference_mode():
         folded(maps)
@@ -200,13 +253,3 @@ def test_gates_take_fewer_calls_and_keep_their_dial(name):
     for gate in gates_of(fast).values():
         gate.threshold.fill_(torch.inf)
     assert fast.forward_with_gates(x)[1].executed.sum() == 0
-
-
-class OperationCounter(TorchDispatchMode):
-    """Calls into torch."""
-
-    count = 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        self.count += 1
-        return func(*args, **(kwargs or {}))

@@ -3,15 +3,25 @@
 import csv
 import io
 import json
+import os
+import shutil
+import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.utils._python_dispatch import TorchDispatchMode
+from torchvision.transforms import v2
 
 from drnn.cli.main import main
-from drnn.inference.images import UnreadableImage, read_image
+from drnn.cli.predict import WRITERS
+from drnn.data import StreamedDataset
+from drnn.data.records import Record
+from drnn.data.streamed import cut_centre, decode
+from drnn.inference.images import MAX_PIXELS, UnreadableImage, read_image
+from drnn.inference.predict import Prediction
 from drnn.training import find_recipe, train
 from drnn.training.checkpoint import load_run
 
@@ -127,6 +137,114 @@ def test_test_images_saved_as_files_get_the_runs_own_answers(run, tmp_path, caps
     assert [row["loops"] for row in rows] == record.executed.sum(1).tolist()
 
 
-def test_a_folder_without_images_is_refused(run, tmp_path, capsys):
-    assert main(["predict", str(run), str(tmp_path)]) == 2
-    assert "holds no images" in capsys.readouterr().err
+def files_in(shown, kind):
+    """The files that were answered for."""
+    if kind == "text":
+        return [line.split(": ")[0] for line in shown.splitlines()]
+    rows = json.loads(shown) if kind == "json" else csv.DictReader(io.StringIO(shown))
+    return [row["file"] for row in rows if row["label"]]
+
+
+KINDS = pytest.mark.parametrize("kind", ["text", "csv", "json"])
+
+
+@KINDS
+@pytest.mark.parametrize("batch_size", ["1", "32"])
+def test_a_folder_without_images_is_named_and_the_rest_classified(run, odd, batch_size, kind, capsys):
+    (odd / "empty").mkdir()
+    names = [str(odd / name) for name in ("a_rgb.png", "empty", "missing.png", "b_grey.png")]
+    assert main(["predict", str(run), *names, "--format", kind, "--batch_size", batch_size]) == 1
+    shown = capsys.readouterr()
+    assert files_in(shown.out, kind) == [names[0], names[3]]
+    assert f"{names[1]} skipped: a folder that holds no images; known are .png" in shown.err
+    assert f"{names[2]} skipped: " in shown.err
+
+
+@KINDS
+def test_a_name_that_is_no_text_is_shown_escaped(run, odd, kind, capsys):
+    name = os.path.join(os.fsencode(odd), b"ab\xffc.png")
+    shutil.copy(odd / "a_rgb.png", name)
+    assert main(["predict", str(run), os.fsdecode(name), str(odd / "b_grey.png"), "--format", kind]) == 0
+    assert files_in(capsys.readouterr().out, kind) == [str(odd / "ab\\xffc.png"), str(odd / "b_grey.png")]
+
+
+@KINDS
+def test_a_name_that_standard_output_cannot_show_is_escaped(run, odd, kind, monkeypatch):
+    shutil.copy(odd / "a_rgb.png", odd / "\u00e4.png")
+    out = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", out)
+    assert main(["predict", str(run), str(odd / "\u00e4.png"), "--format", kind]) == 0
+    out.seek(0)
+    assert files_in(out.read(), kind) == [str(odd / "\\xe4.png")]
+
+
+def test_json_is_a_whole_array_whatever_ends_it(capsys):
+    def answers(count):
+        yield from [Prediction(f"{i}.png", "cat", 0.5, 1, 10) for i in range(count)]
+        raise RuntimeError("out of memory")
+
+    for count in (0, 1, 2):
+        with pytest.raises(RuntimeError, match="out of memory"):
+            WRITERS["json"](answers(count))
+        assert [row["file"] for row in json.loads(capsys.readouterr().out)] == [f"{i}.png" for i in range(count)]
+
+
+def test_fresh_weights_do_not_answer(odd, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name, message in (
+        (
+            "dr_resnet16_cifar",
+            "dr_resnet16_cifar is no folder here but the name of a network, whose fresh weights would",
+        ),
+        ("dr_resnet16", "there is no folder dr_resnet16; give a finished run or a folder of weights"),
+        ("runs/digits", "there is no folder runs/digits; give a finished run or a folder of weights"),
+    ):
+        assert main(["predict", name, str(odd / "a_rgb.png")]) == 2
+        shown = capsys.readouterr()
+        assert shown.out == ""
+        assert message in shown.err
+
+
+def test_more_pixels_than_are_read_are_refused_before_they_are_decoded(tmp_path):
+    file = tmp_path / "huge.pgm"
+    for width, height in ((20000, 10000), (MAX_PIXELS + 1, 1)):
+        file.write_bytes(f"P5 {width} {height} 255\n".encode())
+        with pytest.raises(UnreadableImage, match=r"^more than 178,956,970 pixels.*scale it down first$"):
+            read_image(file, (3, 8, 8))
+
+
+@pytest.mark.parametrize("ending", ["png", "jpg"])
+@pytest.mark.parametrize("side", [224, 32])
+@pytest.mark.parametrize("shape", [(640, 480), (480, 640), (333, 500), (2400, 1800), (100, 30)])
+def test_prediction_and_evaluation_see_the_same_pixels(tmp_path, shape, side, ending):
+    file = tmp_path / f"picture.{ending}"
+    rows, columns = np.ogrid[: shape[1], : shape[0]]
+    Image.fromarray(
+        np.stack([rows % 256 + 0 * columns, columns % 256 + 0 * rows, (rows ^ columns) % 256], 2).astype("uint8")
+    ).save(file)
+    record = Record(file.name, file.read_bytes(), 0)
+    tested = StreamedDataset("one", [record], [record], ("a",), side, workers=0).test_images[0]
+    answered = read_image(file, (3, side, side))
+    assert torch.equal(answered, tested)
+    larger = 256 if side == 224 else side
+    paper = v2.Compose([v2.Resize((larger, larger), antialias=True), v2.CenterCrop(side)])
+    assert torch.equal(tested, paper(decode(record)))
+
+
+def test_a_strip_is_never_scaled_as_a_whole():
+    strip = torch.arange(20000).remainder(251).to(torch.uint8).expand(3, 2, 20000)
+    with OperationSizes() as largest:
+        assert cut_centre(strip, (224, 224)).shape == (3, 224, 224)
+    assert largest.elements < 3 * 256 * 256 * 16
+
+
+class OperationSizes(TorchDispatchMode):
+    """How large the largest result of an operation was."""
+
+    elements = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        if isinstance(result, torch.Tensor):
+            self.elements = max(self.elements, result.numel())
+        return result

@@ -6,6 +6,7 @@ from pathlib import Path
 from jsonargparse import ArgumentParser
 
 from drnn.inference import apply_budget, read_budget
+from drnn.inference.budget import refuse_static
 from drnn.training import evaluate_source
 from drnn.training.checkpoint import load_run
 
@@ -25,6 +26,7 @@ def run(argv: list[str]) -> None:
         raise ValueError("--average and --budget received; a budget is found for the last weights, so give one of them")
     model, recipe, dataset = load_run(Path(options.run), options.data_root, options.average)
     if options.budget:
+        refuse_static(model)
         apply_budget(model, read_budget(Path(options.run)).thresholds)
     result = evaluate_source(model, dataset).summary()
     if options.json:

@@ -4,7 +4,8 @@ import csv
 import json
 import sys
 from collections.abc import Iterable
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
+from textwrap import indent
 from typing import Literal
 
 from jsonargparse import ArgumentParser
@@ -33,11 +34,11 @@ def run(argv: list[str]) -> int:
     options = parser.parse_args(argv)
     if options.batch_size < 1:
         raise ValueError(f"--batch_size {options.batch_size} received; it is 1 or more")
-    model, preprocessing, classes, _ = open_source(options.run, options.data_root, options.budget)
+    model, preprocessing, classes, _ = open_source(options.run, options.data_root, options.budget, only_trained=True)
     costs, prepare = count_costs(model), Normalize(preprocessing.mean, preprocessing.std)
     files = find_images(options.images)
     answers = predict_files(optimize(model), files, classes, prepare, options.batch_size, costs)
-    return WRITERS[options.format](answers)
+    return WRITERS[options.format](map(_printable, answers))
 
 
 def _text(answers: Iterable[Prediction]) -> int:
@@ -59,9 +60,26 @@ def _csv(answers: Iterable[Prediction]) -> int:
 
 
 def _json(answers: Iterable[Prediction]) -> int:
-    rows = list(answers)
-    print(json.dumps([asdict(answer) for answer in rows], indent=1))
-    return int(sum(map(_complain, rows)) > 0)
+    failed, before = 0, "["
+    try:
+        for answer in answers:
+            print(before + "\n" + indent(json.dumps(asdict(answer), indent=1), " "), end="")
+            failed, before = failed + _complain(answer), ","
+    finally:  # whatever ends it, what was answered is a whole array
+        print("[]" if before == "[" else "\n]")
+    return int(failed > 0)
+
+
+def _printable(answer: Prediction) -> Prediction:
+    """With every character that standard output cannot show, such as bytes of a file's name, written as an escape."""
+    file = answer.file.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    texts = {"file": file, "label": answer.label, "problem": answer.problem}
+    return replace(answer, **{name: text and _encodable(text) for name, text in texts.items()})
+
+
+def _encodable(text: str) -> str:
+    encoding = sys.stdout.encoding or "utf-8"
+    return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def _complain(answer: Prediction) -> int:

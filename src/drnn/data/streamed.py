@@ -2,9 +2,9 @@
 
 import signal
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from io import BytesIO
 
 import numpy as np
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional
 
 from drnn.data.batches import ALONE, EpochPlan, Share, part_of
 from drnn.data.records import Record
@@ -19,7 +20,8 @@ from drnn.data.seeds import seed_of
 from drnn.data.source import Augmentation
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet
-TEST_RESIZE = 256 / 224  # the test picture is this much larger than the window cut from its centre
+TEST_RESIZE = 256 / 224  # a large test picture is this much larger than the window cut from its centre
+SMALL = 64  # pixels; up to here the window takes all of it
 
 
 @dataclass(frozen=True)
@@ -27,8 +29,7 @@ class StreamedDataset:
     """A `Source` over encoded images.
 
     Training images: a random window of random area and aspect ratio, mirrored, with photometric distortion, as the
-    augmentation says. Test images: squeezed to 256 x 256 for windows of 224 x 224 (in proportion for other sizes),
-    centre cut.
+    augmentation says. Test images: see `cut_centre`.
 
     Attributes:
         name: as `drnn.data.load_dataset` knows it.
@@ -114,7 +115,7 @@ class Decoded(torch.utils.data.Dataset):
     """Images by ``(row, seed)``: decoded, transformed with that seed, uint8 ``(3, side, side)``, and the label."""
 
     records: Sequence[Record]
-    transform: v2.Transform
+    transform: Callable[[Tensor], Tensor]
 
     def __getitem__(self, place: tuple[int, int]) -> tuple[Tensor, int]:
         row, seed = place
@@ -168,10 +169,28 @@ def training_transform(side: int, augmentation: Augmentation) -> v2.Transform:
     return v2.Compose(steps)
 
 
-def evaluation_transform(side: int) -> v2.Transform:
-    """The paper's: squeeze to a larger square, cut the centre. uint8 ``(3, H, W) -> (3, side, side)``."""
-    larger = round(side * TEST_RESIZE)
-    return v2.Compose([v2.Resize((larger, larger), antialias=True), v2.CenterCrop(side)])
+def evaluation_transform(side: int) -> Callable[[Tensor], Tensor]:
+    """`cut_centre` for squares: uint8 ``(3, H, W) -> (3, side, side)``."""
+    return partial(cut_centre, size=(side, side))
+
+
+def cut_centre(image: Tensor, size: tuple[int, int]) -> Tensor:
+    """The picture that a network is tested on, and answers for: squeezed to a larger square, the centre cut out.
+
+    Squeezed to 256 x 256 for windows of 224 x 224, in proportion for other sizes; windows up to `SMALL` pixels take all
+    of the picture.
+
+    Args:
+        image: uint8 ``(C, H, W)``.
+        size: of the window, height and width.
+
+    Shape: ``(C, *size)``.
+
+    Source: Section 4 of the paper.
+    """
+    larger = 1.0 if min(size) <= SMALL else TEST_RESIZE
+    squeezed = functional.resize(image, [round(side * larger) for side in size], antialias=True)
+    return functional.center_crop(squeezed, list(size))
 
 
 def leave_signals_to_the_parent(_: int) -> None:

@@ -2,6 +2,7 @@
 
 from drnn.inference.budget import Budget, apply_budget, gates_of, read_budget, write_budget
 from drnn.inference.folded_conv import fold
-from drnn.inference.optimize import choose_form, optimize
+from drnn.inference.forms import choose_form
+from drnn.inference.optimize import optimize
 
 __all__ = ["Budget", "apply_budget", "choose_form", "fold", "gates_of", "optimize", "read_budget", "write_budget"]

@@ -49,6 +49,19 @@ def gates_of(model: nn.Module) -> dict[str, Gate]:
     return {name: module for name, module in model.named_modules() if isinstance(module, Gate)}
 
 
+def refuse_static(model: nn.Module) -> None:
+    """A budget turns gates.
+
+    Raises:
+        ValueError: a network without any.
+    """
+    if not gates_of(model):
+        raise ValueError(
+            f"{getattr(model, 'name', type(model).__name__)} has no gates to turn: every image costs the same; "
+            "give a run of a network with gates, such as dr_resnet16_cifar"
+        )
+
+
 def apply_budget(model: nn.Module, thresholds: dict[str, float]) -> None:
     """Set the threshold of every gate of ``model``; its weights stay as they are.
 

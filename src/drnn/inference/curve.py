@@ -10,7 +10,7 @@ from torch import Tensor
 
 from drnn.costs import count_costs
 from drnn.data import AnyDataset, Normalize, hold_out
-from drnn.inference.budget import apply_budget, gates_of
+from drnn.inference.budget import apply_budget, gates_of, refuse_static
 from drnn.inference.dial import Dial, Scope
 from drnn.inference.optimize import optimize
 from drnn.models import Classifier
@@ -50,6 +50,7 @@ def curve(
     if points < 2 or batch_size < 1:
         raise ValueError(f"{points} points at batch size {batch_size} received; give 2 or more, and 1 or more")
     model, _, data = load_run(folder, data_root)
+    refuse_static(model)
     dial = Dial(model, hold_out(data, min(1000, data.num_train - 1)).test_images, _prepare(data), scope)
     apply_budget(model, dict.fromkeys(gates_of(model), 0.0))
     rows = [_row(folder, model, data, batch_size, None)]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from drnn.core import GateDecision, GateRecord
-from drnn.inference.budget import apply_budget, gates_of
+from drnn.inference.budget import apply_budget, gates_of, refuse_static
 from drnn.models import Classifier
 
 Scope = Literal["global", "per_gate"]
@@ -38,8 +38,9 @@ class Dial:
     ):
         if scope not in ("global", "per_gate"):
             raise ValueError(f"scope {scope!r} received; choose 'global' or 'per_gate'")
-        if not gates_of(model) or len(images) == 0:
-            raise ValueError(f"{model.name} has {len(gates_of(model))} gates and {len(images)} images came; 1 or more")
+        refuse_static(model)
+        if len(images) == 0:
+            raise ValueError(f"no images received; the gates of {model.name} are turned on 1 or more")
         self.model, self.prepare, self.scope = model, prepare, scope
         self.batches = images.split(batch_size)
         self.margins = self._margins()

@@ -16,11 +16,18 @@ def can_fold(gate: nn.Module) -> bool:
     )
 
 
+def keep_threshold(gate: Gate) -> None:
+    """Make a gate's threshold part of its ``state_dict``: in the deployment form it says as much as the weights."""
+    gate.register_buffer("threshold", gate.threshold)
+
+
 class FoldedGate(Gate):
     """A `Gate` whose last layer gives the margin itself, the difference of its two rows. For evaluation only.
 
+    Its layers are four tensors with memory of their own, and its threshold is part of its ``state_dict``.
+
     Args:
-        gate: one for which `can_fold` holds.
+        gate: one for which `can_fold` holds, or a folded one.
     """
 
     weight: Tensor
@@ -30,15 +37,11 @@ class FoldedGate(Gate):
 
     @torch.no_grad()
     def __init__(self, gate: Gate):
-        super().__init__(gate.scorer, gate.decide)
-        self.threshold.copy_(gate.threshold)
-        hidden = isinstance(gate.scorer, HiddenScorer)
-        weight, bias = _parameters(gate.scorer.get_submodule("fc2" if hidden else "fc"))
-        self.register_buffer("weight", (weight[1:] - weight[:1]).t())
-        self.register_buffer("bias", bias[1:] - bias[:1])
-        weight, bias = _parameters(gate.scorer.get_submodule("fc1")) if hidden else (None, None)
-        self.register_buffer("hidden_weight", None if weight is None else weight.t())
-        self.register_buffer("hidden_bias", bias)
+        super().__init__(nn.Identity(), gate.decide)
+        layers = dict(gate.named_buffers()) if isinstance(gate, FoldedGate) else _layers(gate.scorer)
+        for name in ("weight", "bias", "hidden_weight", "hidden_bias"):
+            self.register_buffer(name, layers.get(name))
+        self.register_buffer("threshold", gate.threshold.clone())
 
     def forward(self, x: Tensor) -> GateDecision:
         """Ask whether each image of x ``(N, C, H, W)`` goes on."""
@@ -55,6 +58,17 @@ class FoldedGate(Gate):
         if self.hidden_weight is not None:
             pooled = torch.addmm(self.hidden_bias, pooled, self.hidden_weight).relu_()
         return torch.addmm(self.bias, pooled, self.weight)[:, 0]
+
+
+def _layers(scorer: nn.Module) -> dict[str, Tensor]:
+    """Weight ``(C, 1)`` and bias of the margin; of a hidden layer, where there is one, ``(C, hidden)`` and bias."""
+    hidden = isinstance(scorer, HiddenScorer)
+    weight, bias = _parameters(scorer.get_submodule("fc2" if hidden else "fc"))
+    layers = {"weight": (weight[1:] - weight[:1]).t().contiguous(), "bias": bias[1:] - bias[:1]}
+    if hidden:
+        weight, bias = _parameters(scorer.get_submodule("fc1"))
+        layers |= {"hidden_weight": weight.t().contiguous(), "hidden_bias": bias.clone()}
+    return layers
 
 
 def _parameters(layer: nn.Module) -> tuple[Tensor, Tensor]:

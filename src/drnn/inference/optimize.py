@@ -3,17 +3,19 @@
 from collections.abc import Callable
 from copy import deepcopy
 from functools import partial
+from itertools import product
 from typing import TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 
+from drnn.core import Gate
 from drnn.inference.captured import CapturedNetwork
 from drnn.inference.folded_blocks import FoldedPreActivation, FoldedResidual
 from drnn.inference.folded_conv import FoldedConv2d
-from drnn.inference.folded_gate import FoldedGate, can_fold
+from drnn.inference.folded_gate import FoldedGate, can_fold, keep_threshold
 from drnn.inference.laid_out import can_fuse
-from drnn.models import Classifier, set_dense
+from drnn.models import Classifier
 from drnn.models.blocks import InvertedResidual, PreActivationBlock, ResidualBlock
 from drnn.timing import time_pairs
 
@@ -24,7 +26,7 @@ def optimize(
     model: AnyClassifier,
     example: Tensor | None = None,
     channels_last: bool | None = None,
-    fuse: bool = True,
+    fuse: bool | None = None,
     compile: bool = False,
     capture: bool = False,
 ) -> AnyClassifier:
@@ -37,9 +39,11 @@ def optimize(
 
     Args:
         model: any network of `drnn.models`.
-        example: a batch ``(N, C, H, W)``; the faster memory format is then found by timing it.
+        example: a batch ``(N, C, H, W)``; what ``channels_last`` and ``fuse`` leave open is then found by timing it.
         channels_last: the memory format, where it is known; without it and without ``example``, channels_last.
-        fuse: whether to use oneDNN's fused kernels on a CPU, where torch has them.
+        fuse: whether to use oneDNN's fused kernels on a CPU, where torch has them, if that is known; without it and
+            without ``example`` they are used. A fused call takes longer to start, so that single images of small
+            networks can be faster without.
         compile: run every residual block through torch.compile instead, one graph for any batch size and all loops of a
             block; the first call of each takes seconds. Pre-activation blocks stay as they are. On a CPU it needs a C++
             compiler, and oneDNN's fused kernels are usually faster.
@@ -48,11 +52,13 @@ def optimize(
             of one image.
 
     Returns:
-        A network of the same kind in evaluation mode. It cannot be trained, and its ``state_dict`` is its own.
+        A network of the same kind in evaluation mode. It cannot be trained, and its ``state_dict`` is its own, the
+        gates' thresholds included.
 
     Raises:
-        ValueError: ``capture`` for a network that is not on a GPU, or with ``compile``; a network that is captured
-            already.
+        TypeError: something else than a network of `drnn.models`.
+        ValueError: ``capture`` for a network that is not on a GPU, or with ``compile``; a network that is optimised or
+            captured already.
 
     Example:
         >>> import drnn
@@ -61,18 +67,38 @@ def optimize(
         >>> torch.allclose(drnn.optimize(model)(x), model(x), atol=1e-5)
         True
     """
-    if isinstance(model, CapturedNetwork):
-        raise ValueError(f"{model.name} is captured already; optimize the network it was made of")
+    refuse_other_networks(model)
+    device = next(model.parameters()).device
     if capture:
-        refuse_capture(next(model.parameters()).device, compile)
-    make = partial(_captured if capture else _optimised, model, fuse=fuse, compile=compile)
-    if channels_last is None and example is not None:
-        made = faster_format(make, example)
+        refuse_capture(device, compile)
+    make = partial(_captured if capture else _optimised, model, compile=compile)
+    if example is None:
+        made = make(channels_last is not False, fuse is not False)
     else:
-        made = make(channels_last is not False)
+        if fuse is None and (compile or device.type != "cpu" or not can_fuse()):
+            fuse = True  # nothing to choose
+        made = fastest([partial(make, *form) for form in open_forms(channels_last, fuse)], example)
     if isinstance(made, CapturedNetwork) and example is not None and len(example) == 1:
         made.rehearse(example)
     return cast(AnyClassifier, made)
+
+
+def refuse_other_networks(model: object) -> None:
+    """Only plain networks of this library can be optimised.
+
+    Raises:
+        TypeError: not a `Classifier`.
+        ValueError: one that is optimised or captured already.
+    """
+    if not isinstance(model, Classifier):
+        raise TypeError(
+            f"{type(model).__module__}.{type(model).__qualname__} received; optimize takes networks of drnn.models, "
+            "as drnn.create_model and drnn.from_pretrained give them"
+        )
+    if isinstance(model, CapturedNetwork):
+        raise ValueError(f"{model.name} is captured already; optimize the network it was made of")
+    if any(isinstance(module, FoldedConv2d) for module in model.modules()):
+        raise ValueError(f"{model.name} is optimised already; optimize the network it was made of")
 
 
 def refuse_capture(device: torch.device, compile: bool) -> None:
@@ -99,6 +125,8 @@ def _optimised(model: AnyClassifier, channels_last: bool, fuse: bool, compile: b
                 setattr(parent, name, FoldedPreActivation(child, make))
             elif can_fold(child):
                 setattr(parent, name, FoldedGate(child))  # type: ignore[arg-type]
+            elif isinstance(child, Gate):
+                keep_threshold(child)
     for conv, norm in (("conv1", "bn1"), ("conv2", "bn2")):  # of stem and head
         if isinstance(getattr(twin, norm, None), nn.BatchNorm2d):
             setattr(twin, conv, make(getattr(twin, conv), getattr(twin, norm)))
@@ -118,26 +146,27 @@ def _to_channels_last(module: nn.Module, arguments: tuple) -> tuple:
     return x.contiguous(memory_format=torch.channels_last), *rest
 
 
-@torch.inference_mode()
-def faster_format(make: Callable[[bool], AnyClassifier], example: Tensor, rounds: int = 7) -> AnyClassifier:
-    """``make(channels_last)`` of both memory formats timed in pairs on ``example``; the faster one is kept."""
-    rows, columns = make(True), make(False)
-    times = time_pairs(lambda _: rows(example), lambda _: columns(example), rounds)
-    return rows if times.ratio <= 1 else columns
+def open_forms(channels_last: bool | None, fuse: bool | None) -> list[tuple[bool, bool]]:
+    """Every ``(channels_last, fuse)`` that the two leave open with None.
 
-
-@torch.inference_mode()
-def choose_form(model: AnyClassifier, example: Tensor, rounds: int = 7) -> AnyClassifier:
-    """Skip or mask, whichever is faster for batches like ``example (N, C, H, W)`` on its device; returns the model.
-
-    Skipping waits for the device once a gate; masking never does, but computes every loop of every image. The choice
-    holds until it is made again: for another batch size, or after the gates were turned.
+    Example:
+        >>> open_forms(None, True)
+        [(True, True), (False, True)]
     """
-    skip, mask = partial(_run_as, model, False, example), partial(_run_as, model, True, example)
-    set_dense(model, time_pairs(skip, mask, rounds).ratio > 1)
-    return model
+    formats, fusings = ([True, False] if option is None else [option] for option in (channels_last, fuse))
+    return list(product(formats, fusings))
 
 
-def _run_as(model: Classifier, dense: bool, example: Tensor, _: int) -> None:
-    set_dense(model, dense)
-    model(example)
+@torch.inference_mode()
+def fastest(makers: list[Callable[[], AnyClassifier]], example: Tensor, rounds: int = 7) -> AnyClassifier:
+    """The fastest of several networks on ``example``; each is timed in pairs against the best of those before it."""
+    best, *others = makers
+    kept = best()
+    for make in others:
+        kept = _faster(kept, make(), example, rounds)
+    return kept
+
+
+def _faster(first: AnyClassifier, second: AnyClassifier, example: Tensor, rounds: int) -> AnyClassifier:
+    times = time_pairs(lambda _: first(example), lambda _: second(example), rounds)
+    return first if times.ratio <= 1 else second

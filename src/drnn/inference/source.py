@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import torch
 
-from drnn.inference.budget import apply_budget, read_budget
+from drnn.inference.budget import apply_budget, read_budget, refuse_static
 from drnn.models import Classifier, create_model, list_models
 from drnn.training.checkpoint import load_run
 from drnn.training.run_folder import RECIPE
@@ -22,7 +22,7 @@ class Source(NamedTuple):
     trained: bool
 
 
-def open_source(source: str, data_root: str | None = None, budget: bool = False) -> Source:
+def open_source(source: str, data_root: str | None = None, budget: bool = False, only_trained: bool = False) -> Source:
     """A folder of `drnn.save_pretrained`, a run of ``drnn train``, or a name of ``drnn models`` with fresh weights.
 
     Of a folder that is both, as `drnn release` makes it, the saved network is taken: that needs no data set.
@@ -31,19 +31,28 @@ def open_source(source: str, data_root: str | None = None, budget: bool = False)
         source: folder or name.
         data_root: where a run's data set is, if not where its recipe says.
         budget: with the thresholds of the folder's ``budget.json``.
+        only_trained: refuse a name: its fresh weights would answer by chance.
 
     Raises:
-        ValueError: neither a folder nor a name; or a budget that is not of these weights.
+        ValueError: neither a folder nor a name; a name where only trained weights will do; a budget that is not of
+            these weights, or for a network without gates.
         FileNotFoundError: a folder without a network, or without a budget where one was asked for.
     """
     folder = Path(source)
     if folder.is_dir():
         found = _open_folder(folder, data_root)
         if budget:
+            refuse_static(found.model)
             apply_budget(found.model, read_budget(folder).thresholds)
         return found
-    if "/" in source and source not in list_models():
-        raise FileNotFoundError(f"there is no folder {source}; give a run, a folder of weights, or a name")
+    if source not in list_models() and (only_trained or "/" in source):
+        or_name = "" if only_trained else ", or a name"
+        raise FileNotFoundError(f"there is no folder {source}; give a finished run or a folder of weights{or_name}")
+    if only_trained:
+        raise ValueError(
+            f"{source} is no folder here but the name of a network, whose fresh weights would answer by chance; give "
+            f"a finished run such as runs/{source}, or a folder of weights"
+        )
     if budget:
         raise FileNotFoundError(f"{source} is no folder, so it has no budget; give a run, and see drnn calibrate")
     torch.manual_seed(0)

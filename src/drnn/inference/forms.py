@@ -1,0 +1,51 @@
+"""Which of the two evaluation forms is faster here: skipping images, or masking their results."""
+
+from functools import partial
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from drnn.core import RecursiveBlock
+from drnn.core.loops import loop_dense
+from drnn.models import Classifier, set_dense
+from drnn.models.classifier import GATED
+from drnn.timing import time_pairs
+
+AnyClassifier = TypeVar("AnyClassifier", bound=Classifier)
+
+
+@torch.inference_mode()
+def choose_form(model: AnyClassifier, example: Tensor, rounds: int = 7) -> AnyClassifier:
+    """Skip or mask, whichever is faster for batches like ``example (N, C, H, W)`` on its device; returns the model.
+
+    Skipping waits for the device once a gate; masking never does, but computes every loop of every image. The choice
+    holds until it is made again: for another batch size, or after the gates were turned. If timing fails, every block
+    keeps the form it had.
+
+    Raises:
+        ValueError: a model in training mode, whose norms would take the statistics of ``example``.
+    """
+    if any(module.training for module in model.modules()):
+        raise ValueError(
+            f"{model.name} is in training mode, at least in part; call model.eval() before choosing its form"
+        )
+    before = [(block, _is_dense(block)) for block in model.modules() if isinstance(block, GATED)]
+    skip, mask = partial(_run_as, model, False, example), partial(_run_as, model, True, example)
+    try:
+        dense = time_pairs(skip, mask, rounds).ratio > 1
+    except BaseException:
+        for block, was_dense in before:
+            block.set_dense(was_dense)
+        raise
+    set_dense(model, dense)
+    return model
+
+
+def _is_dense(block: torch.nn.Module) -> bool:
+    return block.evaluation_form is loop_dense if isinstance(block, RecursiveBlock) else bool(block.dense)
+
+
+def _run_as(model: Classifier, dense: bool, example: Tensor, _: int) -> None:
+    set_dense(model, dense)
+    model(example)

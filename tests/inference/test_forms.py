@@ -1,0 +1,66 @@
+"""The form for a batch size is chosen by timing, which leaves the model as it was whatever happens."""
+
+import copy
+import sys
+
+import pytest
+import torch
+
+import drnn
+from drnn.core.loops import loop_dense, loop_executing
+from drnn.inference import choose_form
+from drnn.models import set_dense
+from drnn.timing import PairedTimes
+
+from .networks import lively, pictures
+
+
+def forms_of(model):
+    return {block.evaluation_form for block in model.modules() if hasattr(block, "num_loops")}
+
+
+@pytest.mark.parametrize(("skip_s", "form"), [(1.0, loop_executing), (3.0, loop_dense)])
+def test_the_faster_form_is_chosen_and_gives_the_same_answers(skip_s, form, monkeypatch):
+    def times(first, second, rounds):
+        first(0)
+        second(0)
+        return PairedTimes((skip_s,) * rounds, (2.0,) * rounds)
+
+    monkeypatch.setattr(sys.modules["drnn.inference.forms"], "time_pairs", times)
+    model, x = lively(drnn.create_model("dr_resnet16_cifar")), pictures(6, (3, 32, 32))
+    expected = model(x)
+    assert forms_of(choose_form(model, x)) == {form}
+    torch.testing.assert_close(model(x), expected, rtol=0, atol=1e-5 * float(expected.detach().abs().max()))
+
+
+@pytest.mark.parametrize("part", ["", "layer1.0.bn1"])
+def test_a_model_in_training_mode_is_refused_and_its_norms_stay(part):
+    model = drnn.create_model("dr_resnet16_cifar").eval()
+    model.get_submodule(part).train()
+    before = copy.deepcopy(model.state_dict())
+    with pytest.raises(ValueError, match=r"dr_resnet16_cifar is in training mode.*call model\.eval\(\)"):
+        choose_form(model, torch.randn(2, 3, 32, 32), rounds=1)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize("dense", [False, True])
+@pytest.mark.parametrize("fails_in", [loop_executing, loop_dense])
+def test_if_timing_fails_the_form_is_what_it_was(dense, fails_in):
+    model = set_dense(drnn.create_model("dr_resnet16_cifar").eval(), dense)
+
+    def fail(module, arguments):
+        if forms_of(module) == {fails_in}:
+            raise MemoryError("too large a batch")
+
+    before = forms_of(model)
+    model.register_forward_pre_hook(fail)
+    with pytest.raises(MemoryError):
+        choose_form(model, torch.randn(2, 3, 32, 32), rounds=1)
+    assert forms_of(model) == before
+
+
+def test_blocks_of_convnet_aig_get_their_form_back():
+    model = set_dense(drnn.create_model("aig_resnet110_cifar").eval(), True)
+    with pytest.raises(ValueError, match="takes float"):
+        choose_form(model, torch.ones(2, 1, 32, 32))
+    assert {block.dense for block in model.modules() if hasattr(block, "dense")} == {True}
