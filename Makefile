@@ -19,7 +19,7 @@ test: .venv/installed-dev
 
 # Export and weights with the oldest torch, onnxruntime and timm they are meant for, in an environment of its own.
 test-oldest: .venv-oldest/installed
-	OMP_NUM_THREADS=1 .venv-oldest/bin/python -m pytest -q -n 2 tests/export tests/test_weights.py
+	OMP_NUM_THREADS=1 .venv-oldest/bin/python -m pytest -q -n 2 tests/export tests/weights
 
 .venv-oldest/installed: pyproject.toml constraints-oldest.txt
 	$(PYTHON) -m venv .venv-oldest

@@ -1,9 +1,16 @@
 """What is known of a set of weights, as data and as the README of a Hugging Face repository."""
 
+import math
+import re
 from dataclasses import dataclass, field
+
+import yaml
 
 from drnn.costs import count_costs, count_params
 from drnn.models import Classifier
+
+# what Markdown could take for more than text, and underscores unless they join words
+MARKUP = re.compile(r"[\\`*\[\]<>|&~$]|(?<![^\W_])_|_(?![^\W_])")
 
 
 @dataclass(frozen=True)
@@ -21,6 +28,9 @@ class Card:
         dataset: it was trained and tested on.
         error: shares of wrong answers on the test, one for each seed.
         license: of the weights.
+
+    Raises:
+        ValueError: numbers that are not plain and finite, or text that is none.
     """
 
     name: str
@@ -33,6 +43,18 @@ class Card:
     dataset: str | None = None
     error: list[float] = field(default_factory=list)
     license: str = "apache-2.0"
+
+    def __post_init__(self):
+        for name in ("params", "max_macs", "mean_macs", "loops_histogram", "error"):
+            values = getattr(self, name)
+            values = values if isinstance(values, list) else [values]
+            may_lack = name == "mean_macs" and values == [None]
+            if not may_lack and not all(isinstance(value, int | float) and math.isfinite(value) for value in values):
+                raise ValueError(f"the card's {name} {values} received; give plain, finite numbers")
+        for name in ("name", "recipe", "commit", "dataset", "license"):
+            value = getattr(self, name)
+            if not isinstance(value, str) and (value is not None or name in ("name", "license")):
+                raise ValueError(f"the card's {name} {value!r} received; give text")
 
     @classmethod
     def of(cls, model: Classifier, **known) -> "Card":
@@ -54,8 +76,12 @@ class Card:
 
 def readme(card: Card) -> str:
     """The card as a README with the hub's header."""
-    header = ["---", "library_name: drnn", f"license: {card.license}", "pipeline_tag: image-classification"]
-    header += ["tags:", "- image-classification", "- dynamic-recursive-network", "---"]
+    header = {
+        "library_name": "drnn",
+        "license": one_line(card.license),
+        "pipeline_tag": "image-classification",
+        "tags": ["image-classification", "dynamic-recursive-network"],
+    }
     mean = "not measured" if card.mean_macs is None else f"{card.mean_macs / 1e6:.2f} M"
     rows = [
         ("test error", card.error_text),
@@ -67,10 +93,10 @@ def readme(card: Card) -> str:
         ("multiply-adds an image, mean of the test", mean),
         ("images by loops taken (0, 1, ...)", " ".join(map(str, card.loops_histogram)) or "not measured"),
     ]
-    table = ["| | |", "| --- | --- |", *(f"| {title} | {value} |" for title, value in rows)]
+    table = ["| | |", "| --- | --- |", *(f"| {title} | {escaped(value)} |" for title, value in rows)]
     use = ["```python", "import drnn", "", 'model = drnn.from_pretrained("this folder or repository")', "```"]
     body = [
-        f"# {card.name}",
+        f"# {escaped(card.name)}",
         "",
         "A network whose blocks loop, and stop where the image is easy.",
         "",
@@ -78,4 +104,15 @@ def readme(card: Card) -> str:
         "",
         *use,
     ]
-    return "\n".join([*header, "", *body]) + "\n"
+    text = yaml.safe_dump(header, sort_keys=False, allow_unicode=True, width=math.inf)
+    return "\n".join([f"---\n{text}---", "", *body]) + "\n"
+
+
+def one_line(text: str) -> str:
+    """Text without line ends and control characters."""
+    return " ".join("".join(character if character.isprintable() else " " for character in text).split())
+
+
+def escaped(text: str) -> str:
+    """Text as a cell of a Markdown table that shows nothing but it."""
+    return MARKUP.sub(lambda found: f"&#{ord(found.group())};", one_line(text))

@@ -1,15 +1,18 @@
 """Weights from a file, and nothing but weights: no file that is opened here can run code."""
 
+import errno
 import pickle
 from pathlib import Path
+from typing import TypeGuard
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+SAFETENSORS = ".safetensors"
 PICKLES = (".pt", ".pth", ".bin", ".tar", ".ckpt")
 NESTED = ("state_dict", "model", "state_dict_ema")
+UNREADABLE = (errno.EACCES, errno.EPERM, errno.EIO)  # says nothing of what the file holds
 
 
 def read_weights(path: str | Path) -> dict[str, Tensor]:
@@ -24,28 +27,47 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}")
-    if path.suffix == ".safetensors":
-        try:
-            return load_file(path)
-        except SafetensorError as error:
-            raise ValueError(f"{path} is damaged or no safetensors file: {error}") from error
-    if path.suffix not in PICKLES:
-        raise ValueError(f"{path} received; weights are .safetensors, or one of {', '.join(PICKLES)}")
+    if path.suffix != SAFETENSORS and path.suffix not in PICKLES:
+        raise ValueError(f"{path} received; weights are {SAFETENSORS}, or one of {', '.join(PICKLES)}")
     try:
-        held = torch.load(path, map_location="cpu", weights_only=True)
+        held = load_file(path) if path.suffix == SAFETENSORS else _unpickled(path)
+    except OSError as error:
+        if error.errno in UNREADABLE:
+            raise
+        raise ValueError(f"{path} is damaged or no file of weights: {told(error)}") from error
     except pickle.UnpicklingError as error:
         raise ValueError(
             f"{path} is refused: it is damaged, or it asks for code to run while it is read, which weights never need. "
             "Have its source save it as safetensors"
         ) from error
-    except (RuntimeError, EOFError) as error:
-        raise ValueError(f"{path} is damaged or no file of weights: {str(error).splitlines()[0]}") from error
+    except Exception as error:  # a damaged file can raise anything
+        raise ValueError(f"{path} is damaged or no file of weights: {told(error)}") from error
     for key in NESTED:
         if isinstance(held, dict) and isinstance(held.get(key), dict):
             held = held[key]
-    if not isinstance(held, dict) or not held or not all(isinstance(value, Tensor) for value in held.values()):
+    if not are_weights(held) or not held:
         raise ValueError(f"{path} holds no weights: names with tensors are expected")
     return held
+
+
+def _unpickled(path: Path):
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def told(error: Exception) -> str:
+    """Kind and first line of an error."""
+    return f"{type(error).__name__} {str(error).partition(chr(10))[0]}".strip()
+
+
+def are_weights(held: object) -> TypeGuard[dict[str, Tensor]]:
+    """Whether it is names with tensors."""
+    return isinstance(held, dict) and all(isinstance(k, str) and isinstance(v, Tensor) for k, v in held.items())
+
+
+def differences(expected: dict[str, Tensor], received: dict[str, Tensor]) -> list[str]:
+    """Entries that only one state has, or else those of another shape."""
+    names = sorted(expected.keys() ^ received.keys())
+    return names or [name for name in expected if expected[name].shape != received[name].shape]
 
 
 def fill(model: nn.Module, weights: dict[str, Tensor], origin: str) -> None:
@@ -59,10 +81,16 @@ def fill(model: nn.Module, weights: dict[str, Tensor], origin: str) -> None:
     Raises:
         ValueError: names or shapes of another network; the model is left as it was.
     """
-    expected = model.state_dict()
-    wrong = sorted(expected.keys() ^ weights.keys())
-    wrong = wrong or [name for name in expected if expected[name].shape != weights[name].shape]
-    if wrong:
+    check_fit(model, weights, origin)
+    model.load_state_dict(weights)
+
+
+def check_fit(model: nn.Module, weights: dict[str, Tensor], origin: str) -> None:
+    """The same without giving; the model may be on the meta device.
+
+    Raises:
+        ValueError: names or shapes of another network.
+    """
+    if wrong := differences(model.state_dict(), weights):
         name = getattr(model, "name", type(model).__name__)
         raise ValueError(f"{origin} does not fit {name}: {len(wrong)} entries differ, first {wrong[:3]}")
-    model.load_state_dict(weights)

@@ -2,17 +2,19 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
 
+import torch
 from safetensors.torch import save_file
 
-from drnn.core import Gate
-from drnn.models import Classifier, create_model, model_spec
-from drnn.storage import write_atomically, write_json, write_text
+from drnn.costs import count_params
+from drnn.models import Classifier
+from drnn.storage import write_atomically, write_text
 from drnn.weights.card import Card, readme
-from drnn.weights.files import fill, read_weights
+from drnn.weights.config import describe, read_config
+from drnn.weights.files import check_fit, read_weights
 from drnn.weights.preprocessing import Preprocessing
 
 CONFIG, WEIGHTS, CARD, README = "config.json", "model.safetensors", "card.json", "README.md"
@@ -46,18 +48,26 @@ def save_pretrained(
         classes: names of the K answers, where they have any.
 
     Raises:
-        ValueError: a network that has no name to build it by, or names for another number of answers.
+        ValueError: a network that would not come back the same: one without a name to build it by, changed by hand, or
+            optimised; or a card, preprocessing or classes of another. Nothing is written then.
     """
-    if len(classes) not in (0, model.num_classes):
-        raise ValueError(f"{len(classes)} names of classes received for a network of {model.num_classes}")
-    folder, preprocessing = Path(folder), preprocessing or Preprocessing.usual(model)
-    card = card or Card.of(model)
-    config = {**_config(model, preprocessing), "classes": list(classes)}
-    state = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+    folder, config, card = Path(folder), describe(model, preprocessing, classes), card or Card.of(model)
+    _check_card(card, model)
+    texts = {CONFIG: config.to_json(), CARD: json.dumps(asdict(card), indent=1, allow_nan=False) + "\n"}
+    texts[README] = readme(card)
+    state = {name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in model.state_dict().items()}
     write_atomically(folder / WEIGHTS, lambda part: save_file(state, part, metadata={"format": "pt"}))
-    write_json(folder / CONFIG, config)
-    write_json(folder / CARD, asdict(card))
-    write_text(folder / README, readme(card))
+    for name, text in texts.items():
+        write_text(folder / name, text)
+
+
+def _check_card(card: Card, model: Classifier) -> None:
+    params = count_params(model)
+    if (card.name, card.params) != (model.name, params):
+        raise ValueError(
+            f"a card of {card.name} with {card.params:,} parameters received for {model.name} with {params:,}; "
+            "Card.of(model) makes one"
+        )
 
 
 def from_pretrained(source: str | Path, revision: str | None = None) -> Classifier:
@@ -80,41 +90,11 @@ def load_pretrained(source: str | Path, revision: str | None = None) -> Pretrain
     for name in (CONFIG, WEIGHTS):
         if not (folder / name).is_file():
             raise FileNotFoundError(f"{folder} has no {name}; drnn.save_pretrained writes such a folder")
-    try:
-        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-        model = create_model(config["model"], **_restored(config["model"], config["spec"]))
-        preprocessing = Preprocessing(**config["preprocessing"])
-        thresholds = [float(value) for value in config["thresholds"]]
-        classes = tuple(map(str, config["classes"]))
-    except (KeyError, TypeError, AttributeError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{folder / CONFIG} is damaged: {type(error).__name__} {error}") from error
-    fill(model, read_weights(folder / WEIGHTS), str(folder / WEIGHTS))
-    gates = [module for module in model.modules() if isinstance(module, Gate)]
-    if len(gates) != len(thresholds):
-        raise ValueError(f"{folder / CONFIG} has {len(thresholds)} thresholds; {model.name} has {len(gates)} gates")
-    for gate, value in zip(gates, thresholds, strict=True):
-        gate.threshold.fill_(value)
-    return Pretrained(model.eval(), preprocessing, classes)
-
-
-def _config(model: Classifier, preprocessing: Preprocessing) -> dict:
-    """Name, every field that differs from the name's own, preprocessing, thresholds (infinite ones as text)."""
-    own = model_spec(model.name)  # ValueError where the name is not one of the registry's
-    spec = getattr(model, "spec", own)
-    differs = {field.name for field in fields(spec) if getattr(spec, field.name) != getattr(own, field.name)}
-    thresholds = [float(gate.threshold) for gate in model.modules() if isinstance(gate, Gate)]
-    return {
-        "library_name": "drnn",
-        "model": model.name,
-        "spec": {name: getattr(spec, name) for name in sorted(differs | {"num_classes", "input_size"})},
-        "preprocessing": preprocessing.to_dict(),
-        "thresholds": [value if abs(value) != float("inf") else str(value) for value in thresholds],
-    }
-
-
-def _restored(name: str, spec: dict) -> dict:
-    """Lists of JSON back to the tuples that specifications hold."""
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in spec.items()}
+    config, weights = read_config(folder / CONFIG), read_weights(folder / WEIGHTS)
+    check_fit(config.on_meta(), weights, str(folder / WEIGHTS))  # before memory is taken for what fits nothing
+    model = config.build()
+    model.load_state_dict(weights)
+    return Pretrained(model.eval(), config.preprocessing, config.classes)
 
 
 def _download(repository: str, revision: str | None) -> Path:

@@ -1,28 +1,32 @@
 """torchvision's and timm's names for the weights of the static networks they share with us."""
 
+from pathlib import Path
+
 from torch import Tensor
 
 from drnn.models import Classifier
 from drnn.models.mobilenetv2 import MobileNetV2
 from drnn.models.resnet import ResNet
-from drnn.weights.files import fill
+from drnn.weights.files import are_weights, fill, read_weights
 
 BLOCKS = (1, 2, 3, 4, 3, 3, 1)  # of MobileNetV2, a stage each
 FIRST, OTHERS = ("conv2", "bn2", "conv3", "bn3"), ("conv1", "bn1", "conv2", "bn2", "conv3", "bn3")
 
 
-def load_foreign(model: Classifier, weights: dict[str, Tensor]) -> Classifier:
+def load_foreign(model: Classifier, weights: dict[str, Tensor] | str | Path) -> Classifier:
     """Fill ``model`` with weights of torchvision's or timm's resnet50, resnet101 or MobileNetV2; returns it.
 
     Whose they are is told by their names. Their ResNets stride in the 3 x 3 convolution, so ours must be built with
-    ``stride_in_3x3=True``: without it the shapes would fit and the answers be wrong.
+    ``stride_in_3x3=True``: without it the shapes would fit and the answers be wrong. Older files do not count the
+    batches that norms have seen; the network then keeps its own counts.
 
     Args:
         model: ``resnet50``, ``resnet101`` or ``mobilenetv2``.
-        weights: such as `drnn.weights.read_weights` reads.
+        weights: names and tensors, or a file that `drnn.weights.read_weights` opens.
 
     Raises:
-        ValueError: a network they do not have, or weights that do not fit.
+        ValueError: a network they do not have, or weights that are damaged or do not fit.
+        FileNotFoundError: no such file.
 
     Example:
         >>> import torchvision, drnn
@@ -30,6 +34,11 @@ def load_foreign(model: Classifier, weights: dict[str, Tensor]) -> Classifier:
         >>> load_foreign(drnn.create_model("mobilenetv2"), theirs.state_dict()).name
         'mobilenetv2'
     """
+    origin = "the state received"
+    if isinstance(weights, str | Path):
+        origin, weights = str(weights), read_weights(weights)
+    if not are_weights(weights):
+        raise ValueError(f"{type(weights).__name__} received; give names with tensors, or the path of a file of them")
     if isinstance(model, MobileNetV2):
         names = torchvision_mobilenet() if "features.0.0.weight" in weights else timm_mobilenet()
     elif isinstance(model, ResNet) and model.spec.stem == "imagenet":
@@ -41,7 +50,8 @@ def load_foreign(model: Classifier, weights: dict[str, Tensor]) -> Classifier:
             )
     else:
         raise ValueError(f"torchvision and timm have no {model.name}; give a resnet50, resnet101 or mobilenetv2")
-    fill(model, {_renamed(name, names): tensor for name, tensor in weights.items()}, "the state received")
+    counts = {name: count for name, count in model.state_dict().items() if name.endswith(".num_batches_tracked")}
+    fill(model, counts | {_renamed(name, names): tensor for name, tensor in weights.items()}, origin)
     return model
 
 

@@ -3,102 +3,20 @@
 Nothing here imports timm until `register` is called, which `drnn` does when somebody imports timm.
 """
 
-from copy import deepcopy
+from collections.abc import Sequence
 from functools import partial
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from drnn.models import Classifier, list_models, model_spec, set_dense
+from drnn.data.streamed import SMALL, TEST_RESIZE
+from drnn.models import list_models, model_spec
 from drnn.models.mobilenetv2 import HEAD_WIDTH, MobileNetV2, MobileNetV2Spec
 from drnn.models.registry import RCNNSpec, Spec, spec_for
 from drnn.models.resnet import ResNet, ResNetSpec
 from drnn.weights.preprocessing import Preprocessing
+from drnn.weights.timm_methods import TimmMethods, refuse_pool
 
 default_cfgs: dict = {}  # timm looks for this name
-
-
-class TimmMethods(Classifier):
-    """What timm expects of a model beyond ours. Names and shapes of all parameters stay the same. Abstract."""
-
-    fc: nn.Module
-    num_features: int
-
-    @property
-    def stage_names(self) -> list[str]:
-        """``layer1``, ``layer2``, ..."""
-        return [name for name, _ in self.named_children() if name.startswith("layer")]
-
-    @property
-    def feature_info(self) -> list[dict]:
-        """Channels and reduction of what each stage gives, from a run without data."""
-        twin, size = deepcopy(self).to("meta").eval(), self.input_size
-        set_dense(twin)
-        with torch.no_grad():
-            _, maps = twin.forward_intermediates(torch.empty(1, *size, device="meta"))
-        return [
-            {"num_chs": part.shape[1], "reduction": size[1] // part.shape[2], "module": name}
-            for name, part in zip(self.stage_names, maps, strict=True)
-        ]
-
-    def forward_features(self, x: Tensor) -> Tensor:
-        """``(N, C, H, W)`` to the last stage's output."""
-        x = self.stem(self._checked(x))
-        for block in self.blocks():
-            x = block(x)
-        return x
-
-    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        """The last stage's output to logits ``(N, K)``, or to what the classifier reads."""
-        if not pre_logits:
-            return self.head(x)
-        classifier, self.fc = self.fc, nn.Identity()
-        try:
-            return self.head(x)
-        finally:
-            self.fc = classifier
-
-    def forward_intermediates(
-        self,
-        x: Tensor,
-        indices: int | list[int] | None = None,
-        norm: bool = False,
-        stop_early: bool = False,
-        output_fmt: str = "NCHW",
-        intermediates_only: bool = False,
-    ) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
-        """Outputs of the stages at ``indices``; a number takes the last so many, None all. See timm."""
-        names = self.stage_names
-        wanted = _wanted(indices, len(names))
-        x, found = self.stem(self._checked(x)), []
-        for index, name in enumerate(names):
-            if stop_early and index > max(wanted):
-                break
-            x = self.get_submodule(name)(x)
-            if index in wanted:
-                found.append(x)
-        return found if intermediates_only else (x, found)
-
-    def prune_intermediate_layers(
-        self, indices: int | list[int] = 1, prune_norm: bool = False, prune_head: bool = True
-    ):
-        """Forget the stages behind the last of ``indices`` and the classifier, so that no parameter lies idle."""
-        wanted = _wanted(indices, len(self.stage_names))
-        for name in self.stage_names[max(wanted) + 1 :]:
-            setattr(self, name, nn.Sequential())
-        for name in ("conv2", "bn2", "norm", "fc"):
-            if prune_head and hasattr(self, name):
-                setattr(self, name, nn.Identity())
-        return wanted
-
-    def get_classifier(self) -> nn.Module:
-        """The last layer."""
-        return self.fc
-
-    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """A fresh last layer of K classes; none at all for 0."""
-        self.num_classes = num_classes
-        self.fc = nn.Linear(self.num_features, num_classes) if num_classes else nn.Identity()
 
 
 class TimmResNet(TimmMethods, ResNet):
@@ -113,22 +31,57 @@ class TimmMobileNetV2(TimmMethods, MobileNetV2):
         self.num_features = HEAD_WIDTH
 
 
-def _wanted(indices: int | list[int] | None, count: int) -> list[int]:
-    if indices is None:
-        return list(range(count))
-    chosen = list(range(count))[-indices:] if isinstance(indices, int) else [range(count)[index] for index in indices]
-    return sorted(chosen)
+def build(
+    name: str,
+    num_classes: int | None = None,
+    in_chans: int | None = None,
+    img_size: int | Sequence[int] | None = None,
+    drop_rate: float | None = None,
+    drop_path_rate: float = 0.0,
+    drop_block_rate: float = 0.0,
+    global_pool: str | None = None,
+    **overrides,
+) -> TimmMethods:
+    """The network of that name as timm wants it; ``num_classes=0`` leaves the classifier out.
 
+    Args:
+        name: one of `staged_specs`.
+        num_classes: K.
+        in_chans: C.
+        img_size: H and W, or one number for both.
+        drop_rate: of the dropout before the classifier, which MobileNetV2 has; else 0.
+        drop_path_rate: 0.
+        drop_block_rate: 0.
+        global_pool: "avg".
+        overrides: other fields of the specification.
 
-def build(name: str, num_classes: int | None = None, in_chans: int | None = None, **overrides) -> TimmMethods:
-    """The network of that name as timm wants it; ``num_classes=0`` leaves the classifier out."""
+    Raises:
+        ValueError: an option that the network does not have.
+    """
+    if img_size is not None:
+        overrides["input_size"] = (model_spec(name).input_size[0], *_height_and_width(img_size))
     spec = spec_for(name, num_classes or None, in_chans, **overrides)
     assert not isinstance(spec, RCNNSpec), "RCNN has no stages, so it is not registered"
     model = TimmResNet(spec) if isinstance(spec, ResNetSpec) else TimmMobileNetV2(spec)
     model.name = name
+    refuse_pool(name, global_pool)
+    for option, rate in (("drop_path_rate", drop_path_rate), ("drop_block_rate", drop_block_rate)):
+        if rate:
+            raise ValueError(f"{option}={rate!r} received; {name} has no stochastic depth or dropped blocks to set")
+    if isinstance(model, TimmMobileNetV2) and drop_rate is not None:
+        model.dropout = nn.Dropout(drop_rate)
+    elif drop_rate:
+        raise ValueError(f"drop_rate={drop_rate!r} received; {name} has no dropout")
     if num_classes == 0:
         model.reset_classifier(0)
     return model
+
+
+def _height_and_width(img_size: int | Sequence[int]) -> tuple[int, ...]:
+    sides = (img_size,) * 2 if isinstance(img_size, int) else tuple(img_size)
+    if len(sides) != 2 or not all(isinstance(side, int) and side > 0 for side in sides):
+        raise ValueError(f"img_size={img_size!r} received; give pixels, or (height, width)")
+    return sides
 
 
 def staged_specs() -> dict[str, ResNetSpec | MobileNetV2Spec]:
@@ -151,6 +104,8 @@ def _config(spec: Spec) -> dict:
     usual = Preprocessing.for_size(spec.input_size)
     return {
         "url": "", "num_classes": spec.num_classes, "input_size": spec.input_size, "mean": usual.mean, "std": usual.std,
+        "interpolation": "bilinear", "crop_mode": "squash",
+        "crop_pct": 1.0 if min(spec.input_size[1:]) <= SMALL else 1 / TEST_RESIZE,
         "first_conv": "conv1", "classifier": "fc", "license": "apache-2.0",
     }  # fmt: skip
 

@@ -1,6 +1,5 @@
 """Do something once a package is imported, by whomever, without importing it."""
 
-import importlib.util
 import sys
 from collections.abc import Callable, Sequence
 from importlib.abc import MetaPathFinder
@@ -9,7 +8,10 @@ from types import ModuleType
 
 
 class _Watch(MetaPathFinder):
-    """Stands in front of the other finders until its package comes by, and lets them find it."""
+    """Stands in front of the other finders until its package is loaded, and lets them find it.
+
+    To be looked for is not yet to be loaded: many look whether a package is there and never import it.
+    """
 
     def __init__(self, package: str, action: Callable[[], None]):
         self.package, self.action = package, action
@@ -20,18 +22,24 @@ class _Watch(MetaPathFinder):
         """The package's own specification, with the action behind its loading; None for all others."""
         if fullname != self.package:
             return None
-        sys.meta_path.remove(self)
-        spec = importlib.util.find_spec(fullname)
+        spec = self._found_behind(fullname, path, target)
         if spec is None or spec.loader is None:
             return spec
         load = spec.loader.exec_module
 
         def load_then_act(module: ModuleType) -> None:
             load(module)
-            self.action()
+            if self in sys.meta_path:
+                sys.meta_path.remove(self)
+                self.action()
 
         spec.loader.exec_module = load_then_act
         return spec
+
+    def _found_behind(self, *asked) -> ModuleSpec | None:
+        """What the finders behind this one find; those before it were asked already."""
+        behind = sys.meta_path[sys.meta_path.index(self) + 1 :] if self in sys.meta_path else sys.meta_path
+        return next((spec for finder in behind if (spec := finder.find_spec(*asked)) is not None), None)
 
 
 def when_imported(package: str, action: Callable[[], None]) -> None:

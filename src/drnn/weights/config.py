@@ -1,0 +1,141 @@
+"""How to build a network again, as the plain values of a config.json, and back."""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import torch
+
+from drnn.core import Gate
+from drnn.models import Classifier, create_model, model_spec
+from drnn.models.rcnn import RCNN
+from drnn.models.registry import RCNNSpec, Spec
+from drnn.weights.files import differences, told
+from drnn.weights.preprocessing import Preprocessing
+
+
+@dataclass(frozen=True)
+class Config:
+    """A network without its weights.
+
+    Attributes:
+        model: a name of the registry.
+        spec: fields of its specification that are this network's own.
+        preprocessing: what images go through first.
+        thresholds: of its gates, in order.
+        classes: names of the K answers, or none.
+
+    Raises:
+        ValueError: values that do not go together, or none that a network can be built of.
+    """
+
+    model: str
+    spec: dict
+    preprocessing: Preprocessing
+    thresholds: tuple[float, ...]
+    classes: tuple[str, ...] = ()
+
+    def __post_init__(self):
+        twin = self.on_meta()
+        if len(twin.input_size) != 3 or not all(isinstance(side, int) and side > 0 for side in twin.input_size):
+            raise ValueError(f"input_size {twin.input_size} received; give (C, H, W)")
+        if len(self.classes) not in (0, twin.num_classes):
+            raise ValueError(f"{len(self.classes)} names of classes received for a network of {twin.num_classes}")
+        if not all(isinstance(name, str) for name in self.classes):
+            raise ValueError(f"classes {self.classes} received; give text")
+        if self.preprocessing.size[0] != twin.input_size[0]:
+            raise ValueError(
+                f"preprocessing of {self.preprocessing.size[0]} channels received; {self.model} takes "
+                f"{twin.input_size[0]}"
+            )
+        if len(self.thresholds) != len(gates := gates_of(twin)):
+            raise ValueError(f"{len(self.thresholds)} thresholds received; {self.model} has {len(gates)} gates")
+        if any(map(math.isnan, self.thresholds)):
+            raise ValueError("threshold nan received; give a number, or an infinite one that opens or closes the gate")
+
+    def build(self) -> Classifier:
+        """The network, freshly initialised, its gates at their thresholds."""
+        model = create_model(self.model, **self.spec)
+        for gate, value in zip(gates_of(model), self.thresholds, strict=True):
+            gate.threshold.fill_(value)
+        return model
+
+    def on_meta(self) -> Classifier:
+        """The network's names and shapes, without memory for its values."""
+        with torch.device("meta"):
+            return create_model(self.model, **self.spec)
+
+    def to_json(self) -> str:
+        """As text; infinite thresholds, which JSON does not have, as text within it."""
+        held = {
+            "library_name": "drnn",
+            "model": self.model,
+            "spec": self.spec,
+            "preprocessing": self.preprocessing.to_dict(),
+            "thresholds": [value if math.isfinite(value) else str(value) for value in self.thresholds],
+            "classes": list(self.classes),
+        }
+        try:
+            return json.dumps(held, indent=1, allow_nan=False) + "\n"
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"the network's spec {self.spec} is not made of plain, finite values: {error}") from error
+
+
+def gates_of(model: Classifier) -> list[Gate]:
+    """The gates that have a threshold, in order."""
+    return [module for module in model.modules() if isinstance(module, Gate)]
+
+
+def describe(model: Classifier, preprocessing: Preprocessing | None = None, classes: Sequence[str] = ()) -> Config:
+    """The config of a network of `create_model`, with the number of classes that its classifier really has.
+
+    Raises:
+        ValueError: a network that has no name to build it by, or differs from what its name and fields would build; or
+            names of classes, preprocessing or thresholds that do not fit it.
+    """
+    own = model_spec(model.name)  # ValueError where the name is not one of the registry's
+    state = model.state_dict()
+    spec = getattr(model, "spec", None) or _of_rcnn(model) or own
+    num_classes = len(state["fc.weight"]) if "fc.weight" in state else spec.num_classes
+    differs = {field.name for field in fields(spec) if getattr(spec, field.name) != getattr(own, field.name)}
+    kept = {name: getattr(spec, name) for name in sorted(differs | {"num_classes", "input_size"})}
+    kept["num_classes"] = num_classes
+    thresholds = tuple(float(gate.threshold) for gate in gates_of(model))
+    with torch.device("meta"):
+        twin = create_model(model.name, **kept)
+    if wrong := differences(twin.state_dict(), state):
+        raise ValueError(
+            f"this {model.name} cannot be opened again: {len(wrong)} entries differ from the network that its name and "
+            f"fields build, first {wrong[:3]}. Its last layer must be one nn.Linear. If it is a copy that "
+            "drnn.optimize made, save the network it was made of"
+        )
+    preprocessing = preprocessing or Preprocessing.usual(model)
+    return Config(model.name, kept, preprocessing, thresholds, tuple(classes))
+
+
+def _of_rcnn(model: Classifier) -> Spec | None:
+    if not isinstance(model, RCNN):
+        return None
+    return RCNNSpec(model.conv1.out_channels, model.input_size, model.num_classes)
+
+
+def read_config(path: Path) -> Config:
+    """What `Config.to_json` wrote.
+
+    Raises:
+        ValueError: a damaged file, or one that describes no network; the message names it.
+    """
+    try:
+        held = json.loads(path.read_text(encoding="utf-8"))
+        for name in ("thresholds", "classes"):
+            if not isinstance(held[name], list):
+                raise ValueError(f"{name} {held[name]!r} received; a list is expected")
+        spec = {key: tuple(value) if isinstance(value, list) else value for key, value in held["spec"].items()}
+        preprocessing, thresholds = Preprocessing(**held["preprocessing"]), tuple(map(float, held["thresholds"]))
+        return Config(held["model"], spec, preprocessing, thresholds, tuple(held["classes"]))
+    except OSError:
+        raise
+    except Exception as error:  # any value may be of any kind
+        raise ValueError(f"{path} is damaged: {told(error)}") from error

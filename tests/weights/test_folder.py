@@ -1,0 +1,246 @@
+"""Folders of weights: whole round trips without a network, or an error and nothing written."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from drnn import create_model, from_pretrained, optimize, save_pretrained
+from drnn.core import Gate
+from drnn.weights import Card, Preprocessing, load_pretrained
+
+from .images import ramp
+
+
+def thresholds(model):
+    return [float(module.threshold) for module in model.modules() if isinstance(module, Gate)]
+
+
+def contents(folder):
+    return {file.name: file.read_bytes() for file in folder.iterdir()}
+
+
+def with_classifier(classifier):
+    model = create_model("dr_resnet_digits")
+    model.fc = classifier
+    return model
+
+
+def test_a_saved_network_comes_back_whole(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    model = create_model("dr_resnet_digits", num_classes=7, target_rate=0.4).eval()
+    gates = [module for module in model.modules() if isinstance(module, Gate)]
+    gates[0].threshold.fill_(0.5)
+    gates[1].threshold.fill_(torch.inf)
+    preprocessing = Preprocessing((1, 8, 8), (0.3,), (0.4,))
+    with pytest.raises(ValueError, match="2 names of classes received for a network of 7"):
+        save_pretrained(model, tmp_path / "net", preprocessing, classes=("yes", "no"))
+    assert not (tmp_path / "net").exists()
+    save_pretrained(model, tmp_path / "net", preprocessing, classes="ABCDEFG")
+    again = load_pretrained(tmp_path / "net")
+    assert again.classes == tuple("ABCDEFG")
+    assert again.preprocessing == preprocessing
+    assert (again.model.name, again.model.num_classes, again.model.target_rate) == ("dr_resnet_digits", 7, 0.4)
+    assert again.model.state_dict().keys() == model.state_dict().keys()
+    x = ramp((1, 8, 8))
+    assert torch.equal(from_pretrained(tmp_path / "net")(x), model(x))
+    assert thresholds(again.model) == [0.5, torch.inf]
+
+
+def test_a_replaced_classifier_decides_the_number_of_classes(tmp_path):
+    model = with_classifier(torch.nn.Linear(64, 5)).eval()
+    save_pretrained(model, tmp_path, classes="ABCDE")
+    again = from_pretrained(tmp_path)
+    assert again.num_classes == 5
+    assert torch.equal(again(ramp((1, 8, 8))), model(ramp((1, 8, 8))))
+
+
+def test_an_rcnn_of_another_size_comes_back(tmp_path):
+    model = create_model("rcnn160_cifar", num_classes=7, in_chans=1, width=16).eval()
+    save_pretrained(model, tmp_path)
+    x = ramp((1, 32, 32))
+    assert torch.equal(from_pretrained(tmp_path)(x), model(x))
+
+
+def test_tied_weights_are_saved(tmp_path):
+    model = create_model("dr_resnet_digits").eval()
+    model.layer2[2].body.conv1.weight = model.layer2[1].body.conv1.weight
+    save_pretrained(model, tmp_path)
+    assert torch.equal(from_pretrained(tmp_path)(ramp((1, 8, 8))), model(ramp((1, 8, 8))))
+
+
+def test_networks_that_no_config_describes_are_refused(tmp_path):
+    changed = create_model("dr_resnet_digits")
+    changed.conv1 = torch.nn.Conv2d(1, 32, 5, padding=2, bias=False)
+    for model in (
+        optimize(create_model("dr_resnet_digits")),
+        optimize(create_model("resnet_digits")),
+        with_classifier(torch.nn.Identity()),
+        with_classifier(torch.nn.Sequential(torch.nn.Dropout(0.5), torch.nn.Linear(64, 5))),
+        changed,
+    ):
+        with pytest.raises(ValueError, match=r"digits cannot be opened again.*drnn\.optimize.*save the network it was"):
+            save_pretrained(model, tmp_path / "net")
+        assert not (tmp_path / "net").exists()
+
+
+@pytest.mark.parametrize(
+    ("made", "card", "preprocessing", "message"),
+    [
+        ({}, lambda model: replace(Card.of(model), error=[float("nan")]), None, "card's error .*nan.* finite"),
+        ({}, lambda model: replace(Card.of(model), error=[np.float32(0.5)]), None, "card's error .*plain"),
+        ({}, lambda model: replace(Card.of(model), mean_macs=torch.tensor(1.0)), None, "card's mean_macs .*plain"),
+        ({}, lambda model: replace(Card.of(model), license=3), None, "card's license 3 received.*text"),
+        (
+            {},
+            lambda model: Card.of(create_model("resnet_digits")),
+            None,
+            "card of resnet_digits .*for dr_resnet_digits",
+        ),
+        ({}, lambda model: Card.of(create_model("dr_resnet_digits", num_classes=3)), None, "card of .*parameters"),
+        ({}, None, Preprocessing((3, 32, 32), (0.5,) * 3, (0.5,) * 3), "3 channels.*takes 1"),
+        ({"target_rate": np.float32(0.5)}, None, None, "spec.*float32"),
+    ],
+)
+def test_what_cannot_be_saved_leaves_an_older_folder_whole(tmp_path, made, card, preprocessing, message):
+    save_pretrained(create_model("dr_resnet_digits"), tmp_path)
+    before = contents(tmp_path)
+    model = create_model("dr_resnet_digits", **made)
+    with pytest.raises(ValueError, match=message):
+        save_pretrained(model, tmp_path, preprocessing, card and card(model))
+    assert contents(tmp_path) == before
+
+
+def test_a_threshold_that_is_no_number_leaves_an_older_folder_whole(tmp_path):
+    model = create_model("dr_resnet_digits")
+    save_pretrained(model, tmp_path)
+    before = contents(tmp_path)
+    next(module for module in model.modules() if isinstance(module, Gate)).threshold.fill_(torch.nan)
+    with pytest.raises(ValueError, match="threshold nan"):
+        save_pretrained(model, tmp_path)
+    assert contents(tmp_path) == before
+
+
+def test_the_card_says_what_was_measured_and_what_was_not(tmp_path):
+    model = create_model("dr_resnet_digits")
+    card = Card.of(
+        model, dataset="digits", recipe="digits", error=[0.01, 0.03], loops_histogram=[1, 2], mean_macs=4.87e6
+    )
+    save_pretrained(model, tmp_path, card=card)
+    shown = (tmp_path / "README.md").read_text()
+    assert shown.startswith("---\nlibrary_name: drnn\nlicense: apache-2.0\n")
+    assert "| test error | 2.00% +- 1.41% (n = 2, standard deviation) |" in shown
+    assert "| parameters | 228,430 |" in shown
+    assert json.loads((tmp_path / "card.json").read_text())["loops_histogram"] == [1, 2]
+    assert Card.of(model).error_text == "not measured"
+    assert Card.of(model, error=[0.01]).error_text == "1.00% (n = 1)"
+
+
+def test_text_of_a_card_stays_text(tmp_path):
+    hostile = "a | b\n\n# Title <script>x</script> [y](z) `c` *d* _e_ \\"
+    license = "mit\ninference: false\n---\n# Title"
+    model = create_model("dr_resnet_digits")
+    plain, nasty = Card.of(model), Card.of(model, dataset=hostile, recipe=hostile, commit=hostile, license=license)
+    shown = []
+    for card in (plain, nasty):
+        save_pretrained(model, tmp_path, card=card)
+        shown.append((tmp_path / "README.md").read_text())
+    _, header, body = shown[1].split("---\n", 2)
+    assert yaml.safe_load(header) == {
+        "library_name": "drnn",
+        "license": "mit inference: false --- # Title",
+        "pipeline_tag": "image-classification",
+        "tags": ["image-classification", "dynamic-recursive-network"],
+    }
+    assert len(shown[0].splitlines()) == len(shown[1].splitlines())
+    (row,) = (line for line in body.splitlines() if line.startswith("| data set |"))
+    assert row.count("|") == 3
+    assert not set("<>[]`*\\") & set(row)
+    save_pretrained(model, tmp_path, card=Card.of(model, recipe="cut_out, 20 epochs"))
+    assert "| recipe | cut_out, 20 epochs |" in (tmp_path / "README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "message"),
+    [
+        ("config.json", "{", "config.json is damaged"),
+        ("config.json", '{"model": "dr_resnet_digits"}', "config.json is damaged"),
+        ("config.json", "[" * 100_000, "config.json is damaged"),
+        ("model.safetensors", "no", "model.safetensors is damaged"),
+    ],
+)
+def test_damaged_folders_are_named(tmp_path, file, text, message):
+    save_pretrained(create_model("dr_resnet_digits"), tmp_path)
+    (tmp_path / file).write_text(text)
+    with pytest.raises(ValueError, match=message):
+        from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"model": "nope"},
+        {"model": ["a"]},
+        {"thresholds": "abc"},
+        {"thresholds": ["nan", "nan"]},
+        {"thresholds": [None, None]},
+        {"thresholds": []},
+        {"classes": ["a"]},
+        {"classes": "0123456789"},
+        {"preprocessing": {"size": [3, 8, 8], "mean": [0, 0, 0], "std": [1, 1, 1]}},
+        {"preprocessing": {"size": [1, 8, 8], "mean": ["a"], "std": [1]}},
+        {"preprocessing": {"size": [1, 8, 8], "mean": [0], "std": ["nan"]}},
+        {"spec": {"width": -1}},
+        {"spec": {"width": 0}},
+        {"spec": {"width": 3.5}},
+        {"spec": {"blocks": []}},
+        {"spec": {"blocks": "ab"}},
+        {"spec": {"input_size": []}},
+        {"spec": {"input_size": 5}},
+        {"spec": {"input_size": [1, "a", 8]}},
+        {"spec": {"num_classes": "10"}},
+        {"spec": {"name": "x"}},
+        {"spec": {"body": ["x"]}},
+    ],
+    ids=str,
+)
+def test_a_damaged_config_is_named(tmp_path, change):
+    save_pretrained(create_model("dr_resnet_digits"), tmp_path)
+    held = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**held, **change}))
+    with pytest.raises(ValueError, match=r"config\.json"):
+        from_pretrained(tmp_path)
+
+
+def test_a_config_of_an_enormous_network_allocates_nothing(tmp_path):
+    save_pretrained(create_model("dr_resnet_digits"), tmp_path)
+    held = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**held, "spec": {"width": 10_000_000}}))
+    with pytest.raises(ValueError, match=r"model\.safetensors does not fit dr_resnet_digits"):
+        from_pretrained(tmp_path)
+
+
+def test_a_missing_source_is_named(tmp_path, monkeypatch):
+    with pytest.raises(FileNotFoundError, match=r"has no config\.json"):
+        from_pretrained(tmp_path)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(FileNotFoundError, match="nobody/nothing is no local folder"):
+        from_pretrained("nobody/nothing")
+
+
+def test_the_usual_preprocessing_is_that_of_the_data_set_of_the_size():
+    from drnn.data import cifar10, streamed
+
+    usual = Preprocessing.for_size
+    assert usual((3, 32, 32)) == Preprocessing((3, 32, 32), cifar10.MEAN, cifar10.STD)
+    assert usual((3, 224, 224)) == Preprocessing((3, 224, 224), streamed.MEAN, streamed.STD)
+    assert usual((1, 8, 8)) == Preprocessing((1, 8, 8), (0.0,), (1.0,))
+
+
+@pytest.mark.parametrize("values", [((1, 8), (0,), (1,)), ((1, 8, 8), ("a",), (1,)), ((1, 8, 8), (0,), (torch.nan,))])
+def test_preprocessing_that_is_no_numbers_is_refused(values):
+    with pytest.raises(ValueError, match=r"received; give \(C, H, W\)"):
+        Preprocessing(*values)
