@@ -7,6 +7,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from drnn import create_model
 from drnn.core import RecursiveBlock
 from drnn.costs import count_costs, count_params
+from drnn.inference import optimize
 from drnn.tables import TABLE2, TABLE3, all_tables, markdown, measured, published_params
 
 # name: params live, as published (None: no such column), max G, G at target, in the paper's counting
@@ -142,3 +143,22 @@ def test_tables_have_every_row():
     tables = all_tables()
     assert [len(rows) for rows in tables.values()] == [14, 15, 6]
     assert markdown().count("\n|") == 14 + 15 + 6 + 6
+
+
+@pytest.mark.parametrize("name", ["dr_resnet16_cifar", "resnet_digits", "preresnet110_cifar"])
+def test_a_network_with_layers_that_nobody_can_count_is_refused(name):
+    optimised = optimize(create_model(name))
+    with pytest.raises(ValueError, match=r"holds .*; of an optimised network, count the network it was made of"):
+        count_costs(optimised)
+    with pytest.raises(ValueError, match="count the network it was made of"):
+        count_params(optimised)
+
+
+def test_an_unknown_layer_is_named_and_not_taken_for_free():
+    model = create_model("resnet_digits")
+    model.layer2.append(torch.nn.PReLU(64))
+    with pytest.raises(ValueError, match=r"layer2\.\d+ \(PReLU\)"):
+        count_costs(model)
+    assert count_params(model) == count_params(create_model("resnet_digits")) + 64
+    model.layer2[-1] = torch.nn.GroupNorm(4, 64)
+    assert count_costs(model) == count_costs(create_model("resnet_digits"))

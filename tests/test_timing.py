@@ -1,8 +1,11 @@
 """Pairs are measured in turn and summed up by medians."""
 
+import subprocess
+import sys
 import time
 
 import pytest
+import torch
 
 from drnn.timing import PairedTimes, time_pairs
 
@@ -31,3 +34,9 @@ def test_sums_in_closed_form():
 def test_no_rounds_are_refused():
     with pytest.raises(ValueError, match="rounds 0 received"):
         time_pairs(lambda _: None, lambda _: None, 0)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU to leave alone")
+def test_timing_work_of_the_cpu_starts_no_gpu():
+    program = "import torch, drnn.timing; drnn.timing.seconds(print); assert not torch.cuda.is_initialized()"
+    subprocess.run([sys.executable, "-c", program], check=True)

@@ -2,9 +2,11 @@
 
 One multiply-add counts once. Plain counting takes convolutions and fully connected layers. The paper's counting
 adds two operations for every output element of a batch norm, except in MobileNetV2, and leaves the gates out:
-that reproduces its cells.
+that reproduces its cells. A layer that is neither of these, nor a norm nor a gate, but holds numbers is refused rather
+than taken for free: those of an optimised network are such.
 """
 
+from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
@@ -14,13 +16,14 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from drnn.core import GateRecord, RecursiveBlock
+from drnn.core import Gate, GateRecord, RecursiveBlock
 from drnn.models.aig import AdaptiveBlock
 from drnn.models.classifier import GATED, Classifier, set_dense
 from drnn.models.mobilenetv2 import MobileNetV2
 
 Counting = Literal["plain", "paper"]
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
+KNOWN = (nn.Conv2d, nn.Linear, *NORMS, nn.GroupNorm, nn.LayerNorm)
 
 
 @dataclass(frozen=True)
@@ -74,8 +77,23 @@ class Costs:
 
 
 def count_params(model: nn.Module) -> int:
-    """Trainable numbers; buffers such as running statistics are not among them."""
+    """Trainable numbers; buffers such as running statistics are not among them.
+
+    Raises:
+        ValueError: a network whose weights are no parameters any more, as an optimised one's.
+    """
+    _refuse_unknown(model, lambda layer: layer._buffers)
     return sum(parameter.numel() for parameter in model.parameters())
+
+
+def _refuse_unknown(model: nn.Module, held: Callable[[nn.Module], dict]) -> None:
+    for name, layer in model.named_modules():
+        own = held(layer).keys() - ({"threshold"} if isinstance(layer, Gate) else set())
+        if own and not isinstance(layer, KNOWN):
+            raise ValueError(
+                f"{name or 'the network'} ({type(layer).__name__}) holds {', '.join(sorted(own))}, and drnn.costs does "
+                "not know this layer; of an optimised network, count the network it was made of"
+            )
 
 
 def count_costs(
@@ -84,13 +102,15 @@ def count_costs(
     """Count by running a copy of ``model``, without data, on one image.
 
     Args:
-        model: any network of `drnn.models`, or one built from its blocks.
-        input_size: ``(C, H, W)``; the network's own by default.
+        model: any network of `drnn.models`, or one built from its blocks; of an optimised network, the one that it
+            was made of.
+        input_size: ``(C, H, W)`` of the images; ``model.input_size`` by default, whatever size a record's images had.
         counting: "plain" or "paper"; see this module's head.
 
     Raises:
-        ValueError: another counting.
+        ValueError: another counting, or layers that are not known here.
     """
+    _refuse_unknown(model, lambda layer: layer._parameters | layer._buffers)
     if counting not in ("plain", "paper"):
         raise ValueError(f"counting {counting!r} received; choose 'plain' or 'paper'")
     twin = set_dense(deepcopy(model).to("meta")).eval()

@@ -68,11 +68,14 @@ def time_pairs(
 
 
 def seconds(work: Callable[[int], object], turn: int = 0) -> float:
-    """Wall-clock seconds of one call, a GPU's work included."""
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
+    """Wall-clock seconds of one call, a GPU's work included; where nobody uses a GPU, none is started."""
+    _wait()
     started = perf_counter()
     work(turn)
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
+    _wait()
     return perf_counter() - started
+
+
+def _wait() -> None:
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()

@@ -1,9 +1,11 @@
 """A script is followed to the letter, its multiply-adds are those executed, and a result file is added to."""
 
 import json
+import shutil
 
 import pytest
 import torch
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
@@ -17,8 +19,14 @@ from drnn.bench.picture import draw_times
 from drnn.bench.report import markdown
 from drnn.bench.scripted_gate import Scripted
 from drnn.bench.subjects import Case, build, macs_of, share_of_loops
+from drnn.bench.trained import batches_of, trained_pair
 from drnn.cli.main import main
 from drnn.costs import count_costs
+from drnn.data import Normalize
+from drnn.inference import gates_of
+from drnn.training import evaluate_source
+from drnn.training.checkpoint import load_run
+from drnn.training.run_folder import save_weights
 
 PAIR = ("dr_resnet_digits", "resnet_digits")
 
@@ -100,9 +108,10 @@ def test_a_measurement_says_what_it_is_and_a_file_is_added_to(tmp_path):
     with pytest.raises(ValueError, match="no measurements of recursive networks"):
         draw_times([], tmp_path / "none.png")
     assert "| optimised | 1 | 2 | 3 |" in markdown(entries)
-    file.write_text(json.dumps([1]))
-    with pytest.raises(ValueError, match="no result file of drnn bench"):
-        read_entries(file)
+    for damaged in ([1], {"entries": [{"a": 1}]}, {"entries": [1]}, {"entries": {"a": 1}}, {"entries": 3}):
+        file.write_text(json.dumps(damaged))
+        with pytest.raises(ValueError, match="no result file of drnn bench"):
+            read_entries(file)
 
 
 def test_the_straight_line_in_closed_form():
@@ -148,30 +157,9 @@ def test_torchvisions_own_network_is_timed_beside_ours(tmp_path):
     assert 0.9 < entry["macs_mean"] / entry["static_macs"] < 1.1
     assert entry["efficiency"] > 0
     assert "No gates." in markdown([entry])
-    with pytest.raises(ValueError, match="runs plain only"):
-        Case("torchvision/mobilenet_v2", "mobilenetv2", "optimised", 1, 1)
-
-
-def test_exported_files_are_timed_in_pairs_and_kept(tmp_path, capsys):
-    arguments = ["bench", "export", "--first", "dr_resnet_digits", "--mean_loops", "3", "--batch_sizes", "[1,4]"]
-    arguments += ["--rounds", "5", "--threads", "1", "--folder", str(tmp_path / "files")]
-    assert main([*arguments, "--json", str(tmp_path / "export.json")]) == 0
-    result = json.loads((tmp_path / "export.json").read_text())
-    assert result["networks"] == list(PAIR)
-    for part in result["efficiency"]:
-        assert 0 < part["mean_loops"] < 6
-        assert 0 < part["macs_ratio"] < 1
-        assert part["efficiency"] > 0
-    assert [part["batch_size"] for part in result["closed"]] == [1, 4]
-    (folder,) = (tmp_path / "files").iterdir()
-    before = {file.name: file.stat().st_mtime_ns for file in folder.iterdir()}
-    assert main([*arguments, "--json", str(tmp_path / "again.json")]) == 0
-    assert {file.name: file.stat().st_mtime_ns for file in folder.iterdir()} == before
-    assert "gates closed / fixed part" in capsys.readouterr().out
-    assert main(["bench", "export", "--batch_sizes", "[17]"]) == 2
-    assert "each is 1 to 16" in capsys.readouterr().err
-    assert main(["bench", "nothing"]) == 2
-    assert "say what to time" in capsys.readouterr().err
+    for pair in (("torchvision/mobilenet_v2", "mobilenetv2"), ("dr_mobilenetv2", "torchvision/mobilenet_v2")):
+        with pytest.raises(ValueError, match="run plain only"):
+            Case(*pair, "optimised", 1, 1)
 
 
 def test_captured_is_for_one_image_only():
@@ -180,3 +168,161 @@ def test_captured_is_for_one_image_only():
     for sizes, device in (([8], "cuda"), ([1], "cpu")):
         with pytest.raises(ValueError, match=f"'captured' received with batch size {sizes[0]} on {device}"):
             cases_for(("dr_resnet53", "resnet101"), sizes, ["captured"], 2, False, 0, device)
+
+
+@pytest.mark.parametrize(
+    ("pair", "message"),
+    [
+        (("dr_resnet16_cifar", "resnet50"), r"\(3, 32, 32\) and resnet50 of \(3, 224, 224\)"),
+        (("dr_resnet16_cifar", "torchvision/mobilenet_v2"), r"\(3, 32, 32\) and torchvision/mobilenet_v2 of \(3, 224"),
+        (("torchvision/resnet50", "resnet20_cifar"), r"\(3, 224, 224\) and resnet20_cifar of \(3, 32, 32\)"),
+        (("resnet20_cifar", "resnet20_cifar"), "asks no gates before its loops; give a recursive one"),
+        (("aig_resnet110_cifar", "resnet110_cifar"), "asks no gates before its loops; give a recursive one"),
+        (("dr_resnet16_cifar", "dr_resnet16_cifar"), "which has gates; give a static one"),
+    ],
+)
+def test_networks_that_make_no_pair_are_refused(pair, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        list(run_cases([Case(*pair, "plain", 1, 1)], 1, tmp_path / "result.json"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_rows_have_their_own_loops_and_images_a_second():
+    common = {"first": "a", "second": "b", "form": "plain", "threads": 1, "rounds": 2, "rate": None, "max_loops": 6}
+    common |= {"ratio": 0.5, "macs_mean": 1, "static_macs": 2, "efficiency": 1.0, "limit": 1.0, "peak_bytes": [1, 2]}
+    entries = [
+        {
+            **common, "batch_size": size, "mean_loops": mean, "std_loops": std, "latency_s": [0.1, 0.2],
+            "latency_p95_s": [0.1, 0.2], "images_per_s": [size / 0.1, size / 0.2],
+        }
+        for size, mean, std in ((1, 3.0, 1.76), (8, 3.25, 1.46))
+    ]  # fmt: skip
+    table = markdown(entries)
+    assert "| 3.00 ± 1.76 |" in table
+    assert "| 3.25 ± 1.46 |" in table
+    assert "| 80.0 / 40.0 |" in table
+    assert "Gates scripted, 6 loops." in table
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run whose gates answer differently from image to image."""
+    folder = tmp_path_factory.mktemp("bench") / "digits"
+    tiny = ["--epochs", "2", "--batch_size", "128", "--held_out", "1000", "--threads", "1", "--quiet"]
+    assert main(["train", "digits", "--out", str(folder), *tiny]) == 0
+    model = load_run(folder)[0]
+    torch.manual_seed(0)
+    for gate in gates_of(model).values():
+        torch.nn.init.normal_(gate.scorer.fc2.weight)
+        torch.nn.init.zeros_(gate.scorer.fc2.bias)
+    save_weights(folder / "model.safetensors", model)
+    return folder
+
+
+@pytest.mark.parametrize("form", ["plain", "optimised"])
+def test_a_run_is_timed_with_its_own_gates_on_its_own_test_images(run, form):
+    case = Case(str(run), PAIR[1], form, 250, 4)  # all 1000 test images once
+    pair = trained_pair(case)
+    model, _, data = load_run(run)
+    result = evaluate_source(model, data)
+    assert sorted(pair.totals.tolist()) == sorted(result.loops.tolist())
+    assert sum(pair.macs) == int(result.macs.sum())
+    assert len(set(pair.totals.tolist())) > 2
+    assert pair.share == pytest.approx(float(result.loops.double().mean()) / 6)  # loops of one size
+    assert pair.static_macs == count_costs(create_model(PAIR[1])).max_macs
+    with torch.inference_mode():
+        for turn in range(4):
+            logits, record = pair.first.forward_with_gates(pair.batch(turn))
+            torch.testing.assert_close(pair.run(turn), logits)
+            assert int(pair.costs.macs_per_image(record).sum()) == pair.macs[turn]
+
+
+def test_few_test_images_are_spread_and_then_repeated(run):
+    data = load_run(run)[2]
+    spread = torch.cat(batches_of(data, 4, 3, "cpu"))
+    images = Normalize(data.mean, data.std)(data.test_images)
+    assert torch.equal(spread, images[::83][:12])
+    again = torch.cat(batches_of(data, 275, 4, "cpu"))
+    assert torch.equal(again, images[torch.arange(1100) % 1000])
+
+
+def test_the_command_times_a_run_against_its_counterpart(run, tmp_path, capsys):
+    file = tmp_path / "result.json"
+    arguments = ["bench", "inference", "--first", f"{run}/", "--batch_sizes", "[1,8]", "--forms", "[plain]"]
+    arguments += ["--threads", "[1]", "--rounds", "3", "--json", str(file)]
+    assert main(arguments) == 0
+    assert "Gates as trained, 6 loops." in capsys.readouterr().out
+    entries = read_entries(file)
+    assert [(entry["second"], entry["gates"], entry["images"]) for entry in entries] == [
+        ("resnet_digits", "as trained", 3), ("resnet_digits", "as trained", 24),
+    ]  # fmt: skip
+    assert main(arguments) == 0
+    assert len(read_entries(file)) == 2
+    capsys.readouterr()
+    for more, message in (
+        (["--second", str(run)], "give a static one by name"),
+        (["--second", "dr_resnet_digits"], "which has gates"),
+        (["--second", "torchvision/resnet50"], "takes images of (1, 8, 8) and torchvision/resnet50 of"),
+        (["--line", "true"], "only gates that follow a script have one"),
+    ):
+        assert main([*arguments, "--batch_sizes", "[2]", *more]) == 2
+        assert message in capsys.readouterr().err
+    assert len(read_entries(file)) == 2
+
+
+def test_other_weights_in_the_same_folder_are_measured_again(run, tmp_path):
+    folder = shutil.copytree(run, tmp_path / "digits")
+    case, file = Case(str(folder), PAIR[1], "plain", 2, 1), tmp_path / "result.json"
+    assert len(list(run_cases([case], 1, file))) == 1
+    assert list(run_cases([case], 1, file)) == []
+    model = load_run(folder)[0]
+    torch.nn.init.zeros_(model.fc.bias)
+    save_weights(folder / "model.safetensors", model)
+    assert len(list(run_cases([case], 1, file))) == 1
+
+
+def test_a_run_whose_gates_draw_lots_is_refused(run, tmp_path):
+    folder = shutil.copytree(run, tmp_path / "digits")
+    recipe = yaml.safe_load((folder / "recipe.yaml").read_text())
+    (folder / "recipe.yaml").write_text(yaml.safe_dump({**recipe, "gate_noise": "always"}))
+    with pytest.raises(ValueError, match="draw lots in evaluation"):
+        trained_pair(Case(str(folder), PAIR[1], "plain", 1, 1))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--threads", "[1,0]"], "threads [1, 0] received"),
+        (["--threads", "[]"], "threads [] received"),
+        (["--limit", "-1"], "limit -1 received"),
+        (["--batch_sizes", "[]"], "batch sizes [] "),
+        (["--device", "tpu9"], "not usable here"),
+        (["--first", "resnet_digits", "--second", "resnet_digits"], "asks no gates"),
+        (["--first", "runs/nowhere"], "there is no folder runs/nowhere"),
+        (["--first", "dr_resnet_digts"], "did you mean dr_resnet_digits"),
+        (["--second", "torchvision/resnet50", "--forms", "[optimised]"], "run plain only"),
+    ],
+)
+def test_mistakes_get_one_line_before_anything_is_measured(options, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    arguments = ["bench", "inference", "--first", PAIR[0], "--batch_sizes", "[1]", "--rounds", "1", *options]
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_refused(capsys):
+    assert main(["bench", "inference", "--first", PAIR[0], "--device", "cuda"]) == 2
+    error = capsys.readouterr().err
+    assert "device 'cuda' is not usable here" in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+def test_peak_bytes_are_those_of_the_device():
+    torch.ones(1, device="cuda")
+    assert peak_bytes(lambda: torch.ones(1000) + 1, "cpu") == 8000
+    assert peak_bytes(lambda: torch.ones(1000, device="cuda"), "cuda") >= 4000

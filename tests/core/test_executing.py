@@ -64,6 +64,17 @@ class Nothing(torch.nn.Module):
         return x
 
 
+class Wrapped(torch.nn.Module):
+    """A body whose output is that of a module inside it."""
+
+    def __init__(self, last):
+        super().__init__()
+        self.last = last
+
+    def forward(self, x, loop, groups):
+        return self.last(x, loop, groups)
+
+
 def numbered(count):
     """Images whose first pixel tells their number."""
     x = images(count)
@@ -131,3 +142,49 @@ def test_the_gate_is_asked_no_oftener_than_images_are_there():
     block.body = AddOne()
     block(numbered(4))
     assert block.gate.calls == 3
+
+
+def keep_outputs(part, kept):
+    return part.register_forward_hook(lambda _, arguments, y: kept.append((y, y.clone())))
+
+
+def keep_inputs(part, kept):
+    return part.register_forward_pre_hook(lambda _, arguments: kept.append((arguments[0], arguments[0].clone())))
+
+
+def keep_everywhere(part, kept):
+    def hook(module, arguments, y):
+        if module is part:
+            kept.append((y, y.clone()))
+
+    return torch.nn.modules.module.register_module_forward_hook(hook)
+
+
+@pytest.mark.parametrize(
+    ("where", "keep"),
+    [("body", keep_outputs), ("body.last", keep_outputs), ("gate", keep_inputs), ("body", keep_everywhere)],
+)
+def test_what_a_hook_keeps_is_never_written_to(where, keep):
+    block = make_block(loops=3).eval()
+    block.gate, block.body = Script(torch.tensor([1, 2, 0, 3, 1, 3, 2, 3])), AddOne()
+    if where == "body.last":
+        block.body = Wrapped(block.body)
+    expected = block(numbered(8))
+    block.gate.calls, kept = 0, []
+    handle = keep(block.get_submodule(where), kept)
+    with torch.inference_mode():
+        y = block(numbered(8))
+    handle.remove()
+    assert len(kept) >= 3
+    assert all(torch.equal(tensor, copy) for tensor, copy in kept)
+    assert torch.equal(y, expected)
+
+
+@pytest.mark.parametrize(("where", "keep"), [("body", keep_outputs), ("gate.scorer", keep_inputs)])
+def test_a_residual_block_may_be_watched(where, keep):
+    block, kept = make_block(loops=4).eval(), []
+    keep(block.get_submodule(where), kept)
+    with torch.inference_mode():
+        record = block.forward_with_gates(images(24))[1]
+    assert record.executed.sum(0).tolist() == [16, 5, 2, 0]
+    assert all(torch.equal(tensor, copy) for tensor, copy in kept)

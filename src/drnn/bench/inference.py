@@ -8,25 +8,44 @@ from pathlib import Path
 import torch
 
 from drnn.bench.measure import measure
-from drnn.bench.subjects import Case
+from drnn.bench.subjects import Case, is_run
+from drnn.inference.budget import fingerprint
 from drnn.provenance import environment
 from drnn.storage import write_json
 
 RATES = (1.0, 0.8, 0.6, 0.4, 0.2, 0.0)
+FIELDS = {
+    *("threads", "first", "second", "form", "batch_size", "rounds", "rate", "seed", "device", "latency_s"),
+    *("latency_p95_s", "images_per_s", "ratio", "peak_bytes", "mean_loops", "std_loops", "max_loops", "macs_mean"),
+    *("static_macs", "fixed_macs", "efficiency", "ends_s", "limit"),
+}  # that tables and pictures read
 
 
 def cases_for(
-    pair: tuple[str, str], batch_sizes: list[int], forms: list[str], rounds: int, line: bool, seed: int, device: str
+    pair: tuple[str, str],
+    batch_sizes: list[int],
+    forms: list[str],
+    rounds: int,
+    line: bool,
+    seed: int,
+    device: str,
+    data_root: str | None = None,
 ) -> list[Case]:
     """Every form at every batch size, with the pair's own loops, or with ``line`` at rates from 1 to 0.
 
     Over the rates the time of one network should fall in a straight line. "captured" is for batches of one image: where
     that size is among others, they are left out of it.
+
+    Raises:
+        ValueError: no forms or batch sizes, or one that cannot be measured.
     """
+    if not batch_sizes or not forms:
+        raise ValueError(f"batch sizes {batch_sizes} and forms {forms} received; give one or more of each")
     rates = RATES if line else (None,)
     own = {"captured": [1]} if 1 in batch_sizes else {}
     sizes = [(form, size) for form in forms for size in own.get(form, batch_sizes)]
-    return [Case(*pair, form, size, rounds, rate, seed, device) for form, size in sizes for rate in rates]
+    cases = (Case(*pair, form, size, rounds, rate, seed, device, data_root) for form, size in sizes for rate in rates)
+    return list(dict.fromkeys(cases))
 
 
 def run_cases(cases: list[Case], threads: int, file: Path, limit: int | None = None) -> Iterator[dict]:
@@ -39,11 +58,12 @@ def run_cases(cases: list[Case], threads: int, file: Path, limit: int | None = N
         limit: stop after so many new measurements; None for all.
 
     Raises:
-        ValueError: a damaged file.
+        ValueError: a damaged file, no threads, a limit below 0, or a case that cannot be measured.
     """
+    refuse_settings([threads], limit)
     entries = read_entries(file)
-    known = [_key(entry, entry["threads"]) for entry in entries]
-    missing = [case for case in cases if _key(asdict(case), threads) not in known][:limit]
+    known = [_key(entry) for entry in entries]
+    missing = [case for case in cases if _key(_wanted(case, threads)) not in known][:limit]
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
@@ -55,6 +75,18 @@ def run_cases(cases: list[Case], threads: int, file: Path, limit: int | None = N
         torch.set_num_threads(before)
 
 
+def refuse_settings(threads: list[int], limit: int | None) -> None:
+    """Before anything is measured.
+
+    Raises:
+        ValueError: none or less than one thread, or a limit below 0.
+    """
+    if not threads or min(threads) < 1:
+        raise ValueError(f"threads {threads} received; each is 1 or more")
+    if limit is not None and limit < 0:
+        raise ValueError(f"limit {limit} received; it is 0 or more new measurements, or left out for all")
+
+
 def read_entries(file: Path) -> list[dict]:
     """The measurements of a result file; none where there is no file.
 
@@ -64,14 +96,22 @@ def read_entries(file: Path) -> list[dict]:
     if not file.is_file():
         return []
     try:
-        return json.loads(file.read_text(encoding="utf-8"))["entries"]
-    except (ValueError, KeyError, TypeError) as error:
+        entries = json.loads(file.read_text(encoding="utf-8"))["entries"]
+        if lacking := sorted({name for entry in entries for name in FIELDS - entry.keys()}):
+            raise ValueError(f"entries without {', '.join(lacking[:3])}")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{file} is no result file of drnn bench ({error!r}); choose another --json") from error
+    return entries
 
 
-def _key(values: dict, threads: int) -> tuple:
-    kept = ("first", "second", "form", "batch_size", "rate", "seed", "device")
-    return (threads, *(values.get(name, "cpu") for name in kept))
+def _wanted(case: Case, threads: int) -> dict:
+    weights = fingerprint(Path(case.first)) if is_run(case.first) else None
+    return {**asdict(case), "threads": threads, "weights_sha256": weights}
+
+
+def _key(values: dict) -> tuple:
+    kept = ("threads", "first", "second", "form", "batch_size", "rate", "seed", "device", "weights_sha256")
+    return tuple(values.get(name) for name in kept)
 
 
 def straight_line(entries: list[dict]) -> dict:

@@ -2,12 +2,14 @@
 
 from dataclasses import asdict
 from functools import partial
+from pathlib import Path
 from statistics import median
 
 import torch
 from torch import Tensor, nn
 
 from drnn.bench.memory import peak_bytes
+from drnn.bench.pairs import Pair, refuse_pair
 from drnn.bench.scripted_gate import Scripted
 from drnn.bench.subjects import (
     Case,
@@ -16,12 +18,15 @@ from drnn.bench.subjects import (
     images_for,
     input_size_of,
     is_foreign,
+    is_run,
     macs_of,
     script_for,
     share_of_loops,
     static_macs_of,
 )
+from drnn.bench.trained import trained_pair
 from drnn.core import RecursiveBlock
+from drnn.inference.budget import fingerprint
 from drnn.models import Classifier
 from drnn.timing import PairedTimes, time_pairs
 
@@ -34,41 +39,66 @@ def measure(case: Case) -> dict:
     ``limit`` is the same for a time on the straight line between the network without its recursive blocks and
     with every loop of every image and no gate: what is left of the efficiency when leaving costs nothing. Where the
     first network is a static one, of torchvision, it is timed all the same, without ends and limit.
-    ``peak_bytes``: see `drnn.bench.memory.peak_bytes`, of the first batch of the script.
+    ``peak_bytes``: see `drnn.bench.memory.peak_bytes`, of the first batch.
+
+    Raises:
+        ValueError: two networks that make no pair: see `drnn.bench.pairs` and `drnn.bench.trained`.
     """
-    return measure_static(case) if is_foreign(case.first) else measure_recursive(case)
-
-
-def measure_recursive(case: Case) -> dict:
-    """A recursive network against a static one."""
+    if is_run(case.first):
+        with torch.inference_mode(False):
+            pair = trained_pair(case)
+        return {**measure_pair(case, pair), "weights_sha256": fingerprint(Path(case.first))}
+    refuse_pair(case)
+    if is_foreign(case.first):
+        return measure_static(case)
     with torch.inference_mode(False):
-        first, second = (build(name, case.form, case.seed, case.device) for name in (case.first, case.second))
-        costs, static = costs_of(case.first), static_macs_of(case.second)
-        script = script_for(case, first)
-        scripted = Scripted(first, script, case.batch_size, case.device)
-    x = images_for(case, first.input_size)
+        pair = scripted_pair(case)
+    return measure_pair(case, pair)
+
+
+def scripted_pair(case: Case) -> Pair:
+    """Both networks by name, the gates of the first by a script that it is seen to follow."""
+    first, second = (build(name, case.form, case.seed, case.device) for name in (case.first, case.second))
+    costs, script = costs_of(case.first), script_for(case, first)
+    scripted, x = Scripted(first, script, case.batch_size, case.device), images_for(case, first.input_size)
     scripted.check(x)
-    executed = [int(macs.sum()) for macs in macs_of(script, costs).split(case.batch_size)]
-    times, ends = time_rounds(scripted, second, x, case.rounds)
-    mean, share = sum(executed) / len(script.loops), share_of_loops(script, costs)
-    static_run = partial(run_static, second, x, 0)
+    return Pair(
+        first=first,
+        second=second,
+        costs=costs,
+        static_macs=static_macs_of(case.second),
+        batches=(x,),
+        run=lambda turn: run_script(scripted, x, turn, 0),
+        macs=[int(macs.sum()) for macs in macs_of(script, costs).split(case.batch_size)],
+        totals=script.totals,
+        share=share_of_loops(script, costs),
+        gates="scripted",
+    )
+
+
+def measure_pair(case: Case, pair: Pair) -> dict:
+    """A recursive network against a static one."""
+    times, ends = time_rounds(pair, case.rounds)
+    mean, static = sum(pair.macs) / len(pair.totals), pair.static_macs
     efficiency = [
         (theirs / ours) / (static * case.batch_size / macs)
-        for ours, theirs, macs in zip(times.first_s, times.second_s, executed, strict=True)
+        for ours, theirs, macs in zip(times.first_s, times.second_s, pair.macs, strict=True)
     ]
     limit = [
-        theirs / (closed + share * (opened - closed)) / (static / mean)
+        theirs / (closed + pair.share * (opened - closed)) / (static / mean)
         for theirs, closed, opened in zip(times.second_s, ends.first_s, ends.second_s, strict=True)
     ]
+    sides = (partial(pair.run, 0), partial(pair.second, pair.batch(0)))
     return {
-        **_common(case, times, len(script.loops)),
-        "peak_bytes": [peak_bytes(work) for work in (partial(run_script, scripted, x, 0, 0), static_run)],
-        "mean_loops": float(script.totals.double().mean()),
-        "std_loops": float(script.totals.double().std(correction=0)),
-        "max_loops": sum(costs.slots),
+        **_common(case, times, len(pair.totals)),
+        "gates": pair.gates,
+        "peak_bytes": [peak_bytes(work, case.device) for work in sides],
+        "mean_loops": float(pair.totals.double().mean()),
+        "std_loops": float(pair.totals.double().std(correction=0)),
+        "max_loops": sum(pair.costs.slots),
         "macs_mean": mean,
         "static_macs": static,
-        "fixed_macs": costs.fixed_macs,
+        "fixed_macs": pair.costs.fixed_macs,
         "efficiency": median(efficiency),
         "ends_s": list(ends.medians_s),
         "limit": median(limit),
@@ -85,7 +115,8 @@ def measure_static(case: Case) -> dict:
     pairs = zip(times.first_s, times.second_s, strict=True)
     return {
         **_common(case, times, case.batch_size * case.rounds),
-        "peak_bytes": [peak_bytes(partial(run_static, model, x, 0)) for model in (first, second)],
+        "gates": None,
+        "peak_bytes": [peak_bytes(partial(run_static, model, x, 0), case.device) for model in (first, second)],
         "mean_loops": 0.0,
         "std_loops": 0.0,
         "max_loops": 0,
@@ -99,8 +130,9 @@ def measure_static(case: Case) -> dict:
 
 
 def _common(case: Case, times: PairedTimes, images: int) -> dict:
+    kept = {name: value for name, value in asdict(case).items() if name != "data_root"}
     return {
-        **asdict(case),
+        **kept,
         "images": images,
         "latency_s": list(times.medians_s),
         "latency_p95_s": list(times.p95_s),
@@ -109,13 +141,15 @@ def _common(case: Case, times: PairedTimes, images: int) -> dict:
     }
 
 
-def time_rounds(scripted: Scripted, second: nn.Module, x: Tensor, rounds: int) -> tuple[PairedTimes, PairedTimes]:
-    """Ours against the static network, and the ends of our line, in turn: round i runs batch i of the script."""
+def time_rounds(pair: Pair, rounds: int) -> tuple[PairedTimes, PairedTimes]:
+    """Ours against the static network, and the ends of our line, in turn: round i runs batch i."""
     pairs, ends = [], []
     for turn in range(-1, rounds):  # one round to warm up
-        ours, theirs = partial(run_script, scripted, x, max(turn, 0)), partial(run_static, second, x)
+        number = max(turn, 0)
+        x = pair.batch(number)
+        ours, theirs = (lambda _, number=number: pair.run(number)), partial(run_static, pair.second, x)
         pairs.append(time_pairs(ours, theirs, 1, 0) if turn % 2 else swapped(time_pairs(theirs, ours, 1, 0)))
-        ends.append(time_ends(scripted.model, x))
+        ends.append(time_ends(pair.first, x))
     return tuple(  # type: ignore[return-value]
         PairedTimes(sum((t.first_s for t in kept[1:]), ()), sum((t.second_s for t in kept[1:]), ()))
         for kept in (pairs, ends)

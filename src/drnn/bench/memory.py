@@ -43,17 +43,20 @@ def _counts(part: object) -> bool:
     return isinstance(part, torch.Tensor) and part.layout == torch.strided
 
 
-def peak_bytes(work: Callable[[], object]) -> int:
+def peak_bytes(work: Callable[[], object], device: str = "cpu") -> int:
     """Most bytes of new tensors at any moment of ``work``; weights and what was there before do not count.
 
-    On a CPU the workspace inside a kernel is not seen either; on a GPU it is torch's allocator that is asked, to which
-    the memory of CUDA graphs, kept from call to call, is not new.
+    Args:
+        work: what is run, once.
+        device: where its tensors are. On a GPU it is torch's allocator there that is asked, to which the memory of CUDA
+            graphs, kept from call to call, is not new. Elsewhere the workspace inside a kernel is not seen.
     """
-    if torch.cuda.is_available() and torch.cuda.is_initialized():
-        before = torch.cuda.memory_allocated()
-        torch.cuda.reset_peak_memory_stats()
+    if torch.device(device).type == "cuda":
+        before = torch.cuda.memory_allocated(device)
+        torch.cuda.reset_peak_memory_stats(device)
         work()
-        return torch.cuda.max_memory_allocated() - before
+        torch.cuda.synchronize(device)
+        return torch.cuda.max_memory_allocated(device) - before
     with _Storages() as storages:
         work()
     return storages.most

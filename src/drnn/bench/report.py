@@ -2,9 +2,8 @@
 
 from drnn.bench.inference import straight_line
 
-HEADER = ("form", "threads", "batch", "pairs", "ms per batch: first", "second", "time ratio", "MACs ratio",
-          "efficiency", "limit", "p95 / median",
-          "peak MB")  # fmt: skip
+HEADER = ("form", "threads", "batch", "pairs", "loops an image", "ms per batch: first", "second", "images per s",
+          "time ratio", "MACs ratio", "efficiency", "limit", "p95 / median", "peak MB")  # fmt: skip
 
 
 def markdown(entries: list[dict]) -> str:
@@ -20,17 +19,26 @@ def _own_loops(entries: list[dict]) -> list[str]:
     own = [entry for entry in entries if entry["rate"] is None]
     if not own:
         return []
-    mean, most, spread = (own[0][name] for name in ("mean_loops", "max_loops", "std_loops"))
-    loops = f"{mean:.2f} of {most} loops an image, standard deviation {spread:.2f}" if most else "No gates"
+    gates = {_gates(entry) for entry in own}
     rows = map(_row, sorted(own, key=lambda entry: (entry["form"], entry["threads"], entry["batch_size"])))
-    return [f"{loops}.", "", _line(HEADER), _line(["---"] * len(HEADER)), *map(_line, rows), ""]
+    return [*sorted(gates), "", _line(HEADER), _line(["---"] * len(HEADER)), *map(_line, rows), ""]
+
+
+def _gates(entry: dict) -> str:
+    """Entries from before runs could be timed say nothing of their gates; all were scripted."""
+    if not entry["max_loops"]:
+        return "No gates."
+    kind = entry.get("gates", "scripted")
+    return f"Gates {kind}, {entry['max_loops']} loops."
 
 
 def _row(entry: dict) -> tuple[str, ...]:
     ours, static = entry["latency_s"]
     return (
         entry["form"], str(entry["threads"]), str(entry["batch_size"]), str(entry["rounds"]),
-        f"{ours * 1e3:.1f}", f"{static * 1e3:.1f}", f"{entry['ratio']:.3f}",
+        f"{entry['mean_loops']:.2f} ± {entry['std_loops']:.2f}" if entry["max_loops"] else "-",
+        f"{ours * 1e3:.1f}", f"{static * 1e3:.1f}", " / ".join(f"{rate:.1f}" for rate in entry["images_per_s"]),
+        f"{entry['ratio']:.3f}",
         f"{entry['macs_mean'] / entry['static_macs']:.3f}", f"{entry['efficiency']:.3f}",
         "-" if entry["limit"] is None else f"{entry['limit']:.3f}", f"{entry['latency_p95_s'][0] / ours:.2f}",
         " / ".join(f"{size / 1e6:.1f}" for size in entry["peak_bytes"]),

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,14 +24,20 @@ class Case:
     """What is measured.
 
     Attributes:
-        first: a recursive network by name; or torchvision's own static one, "torchvision/resnet101".
-        second: the static network by name.
+        first: a recursive network by name; the folder of a run, with its own gates on its own test images; or
+            torchvision's own static network, "torchvision/resnet101".
+        second: the static network by name, or likewise torchvision's.
         form: "plain", "optimised", "compiled" or "captured" (CUDA graphs), for both; torchvision's networks run plain.
         batch_size: N.
         rounds: pairs.
-        rate: conditional rate of all gates; None for Figure 8's spread where it is known, else the target rate.
-        seed: of script and images.
+        rate: conditional rate of all gates; None for Figure 8's spread where it is known, else the target rate. A run
+            has none but its own.
+        seed: of weights, script and images; a run has its own.
         device: "cpu", "cuda", ...
+        data_root: where a run's data set is, if not where its recipe says.
+
+    Raises:
+        ValueError: a form, rate, size or number of rounds that cannot be measured.
     """
 
     first: str
@@ -41,12 +48,18 @@ class Case:
     rate: float | None = None
     seed: int = 0
     device: str = "cpu"
+    data_root: str | None = None
 
     def __post_init__(self):
         if self.form not in FORMS:
             raise ValueError(f"form {self.form!r} received; choose from {', '.join(FORMS)}")
-        if is_foreign(self.first) and (self.form != "plain" or self.rate is not None):
-            raise ValueError(f"{self.first} received with form {self.form!r}; it has no gates, and runs plain only")
+        if self.form != "plain" and (is_foreign(self.first) or is_foreign(self.second)):
+            raise ValueError(
+                f"{self.first} against {self.second} received with form {self.form!r}; torchvision's networks run "
+                "plain only: --forms [plain]"
+            )
+        if self.rate is not None and (is_foreign(self.first) or is_run(self.first)):
+            raise ValueError(f"{self.first} received with rate {self.rate}; only gates that follow a script have one")
         if self.form == "captured" and (self.batch_size != 1 or not self.device.startswith("cuda")):
             raise ValueError(
                 f"form 'captured' received with batch size {self.batch_size} on {self.device}; CUDA graphs are for one "
@@ -61,15 +74,35 @@ def is_foreign(name: str) -> bool:
     return name.startswith(FOREIGN)
 
 
-def build(name: str, form: str, seed: int, device: str = "cpu") -> Any:
-    """A network by name with random weights and norms that fit them, in evaluation mode and in the form asked for."""
+def is_run(name: str) -> bool:
+    """Whether a name is that of a folder, as of a run."""
+    return Path(name).is_dir()
+
+
+def build(name: str, form: str, seed: int, device: str = "cpu", **options) -> Any:
+    """A network by name with random weights and norms that fit them, in evaluation mode and in the form asked for.
+
+    ``options`` are those of `drnn.create_model`.
+    """
     torch.manual_seed(seed)
     if is_foreign(name):
         return get_model(name.removeprefix(FOREIGN), weights=None).to(device).eval()
-    model = create_model(name)
+    model = create_model(name, **options)
     settle(model)
-    model.to(device)
-    return model.eval() if form == "plain" else optimize(model, compile=form == "compiled", capture=form == "captured")
+    return in_form(model, form, device)
+
+
+def in_form(model: Classifier, form: str, device: str) -> Classifier:
+    """A network in evaluation mode, on ``device``, in the form asked for."""
+    model.to(device).eval()
+    return model if form == "plain" else optimize(model, compile=form == "compiled", capture=form == "captured")
+
+
+@cache
+def skeleton(name: str) -> Classifier:
+    """One of our networks by name, without numbers."""
+    with torch.device("meta"):
+        return create_model(name)
 
 
 def images_for(case: Case, size: tuple[int, ...]) -> Tensor:
@@ -79,13 +112,13 @@ def images_for(case: Case, size: tuple[int, ...]) -> Tensor:
 
 def input_size_of(name: str) -> tuple[int, int, int]:
     """``(C, H, W)`` of the images a network is timed on."""
-    return (3, 224, 224) if is_foreign(name) else create_model(name).input_size
+    return (3, 224, 224) if is_foreign(name) else skeleton(name).input_size
 
 
 @cache
 def costs_of(name: str) -> Costs:
     """Parameters and multiply-adds of one of our networks by name."""
-    return count_costs(create_model(name))
+    return count_costs(skeleton(name))
 
 
 @cache

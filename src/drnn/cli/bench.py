@@ -6,11 +6,14 @@ from typing import Literal
 
 from jsonargparse import ArgumentParser
 
-from drnn.bench.inference import cases_for, read_entries, run_cases
+from drnn.bench.inference import cases_for, read_entries, refuse_settings, run_cases
 from drnn.bench.report import markdown
-from drnn.bench.subjects import is_foreign
+from drnn.bench.subjects import is_foreign, is_run
 from drnn.inference.counterparts import COUNTERPARTS
+from drnn.models import model_spec
 from drnn.storage import write_json
+from drnn.training.distributed import choose_device
+from drnn.training.run_folder import read_recipe
 
 
 def run(argv: list[str]) -> None:
@@ -29,22 +32,27 @@ def inference_parser() -> ArgumentParser:
     """Options of ``drnn bench inference``."""
     made = ArgumentParser(
         prog="drnn bench inference",
-        description="Time a recursive network against a static one in pairs, with random weights and gates that do "
-        "their work and then follow a script: Figure 8's spread for dr_resnet53, else the target rate. efficiency = "
+        description="Time a recursive network against a static one in pairs: by name, with random weights and gates "
+        "that do their work and then follow a script, Figure 8's spread for dr_resnet53, else the target rate; or a "
+        "trained run, with its own gates on its own test images. efficiency = "
         "(static time / ours) / (static multiply-adds / ours executed); limit: the same if leaving cost nothing. "
         "Measurements that the file already holds are not repeated.",
     )
-    made.add_argument("--first", type=str, default="dr_resnet53", help="a recursive network, or torchvision/NAME")
+    made.add_argument(
+        "--first", type=str, default="dr_resnet53", help="a recursive network, a run, or torchvision/NAME"
+    )
     made.add_argument("--second", type=str, default=None, help="a static network; its counterpart by default")
+    made.add_argument("--data_root", type=str, default=None, help="where a run's data set is now, if it has moved")
     made.add_argument("--batch_sizes", type=list[int], default=[1, 8, 32], help="images at a time")
     made.add_argument("--threads", type=list[int], default=[1, os.cpu_count() or 1], help="CPU threads")
-    made.add_argument("--forms", type=list[str], default=["plain", "optimised"],
-        help="of both networks: plain, optimised, compiled, captured (CUDA graphs at batch 1)")  # fmt: skip
+    made.add_argument("--forms", type=list[str], default=None,
+        help="of both networks: plain, optimised, compiled, captured (CUDA graphs at batch 1); by default the first "
+        "two, or plain with torchvision's")  # fmt: skip
     made.add_argument("--line", type=bool, default=False, help="sweep the rate from 1 to 0 instead")
     made.add_argument("--rounds", type=int, default=20, help="pairs a measurement")
     made.add_argument("--limit", type=int, default=None, help="stop after so many new measurements")
-    made.add_argument("--device", type=str, default="cpu", help="cpu, cuda, ...")
-    made.add_argument("--seed", type=int, default=0, help="of weights, images and loops")
+    made.add_argument("--device", type=str, default="cpu", help="cpu, cuda, auto, ...")
+    made.add_argument("--seed", type=int, default=0, help="of weights, images and loops, where no run has its own")
     made.add_argument("--json", type=str, default="runs/inference.json", help="the result file, added to")
     made.add_argument("--picture", type=str, default=None, help="also draw time against multiply-adds, .png or .svg")
     return made
@@ -53,10 +61,15 @@ def inference_parser() -> ArgumentParser:
 def inference(argv: list[str]) -> None:
     """Measure what is missing, and print the file as a table."""
     options = inference_parser().parse_args(argv)
-    forms = ["plain"] if is_foreign(options.first) else options.forms
-    pair, file, left = (options.first, _second(options.first, options.second)), Path(options.json), options.limit
+    first, second = _pair(options.first, options.second)
+    plain_only = is_foreign(first) or is_foreign(second)
+    forms = options.forms if options.forms is not None else ["plain"] if plain_only else ["plain", "optimised"]
+    refuse_settings(options.threads, options.limit)
+    found = str(choose_device(options.device))
+    device = found if options.device == "auto" else options.device
+    how = (forms, options.rounds, options.line, options.seed, device, options.data_root)
+    cases, file, left = cases_for((first, second), options.batch_sizes, *how), Path(options.json), options.limit
     for threads in dict.fromkeys(options.threads):
-        cases = cases_for(pair, options.batch_sizes, forms, options.rounds, options.line, options.seed, options.device)
         for entry in run_cases(cases, threads, file, left):
             left = None if left is None else left - 1
             print(f"{entry['form']}, batch {entry['batch_size']}, {threads} threads: {entry['efficiency']:.3f}")
@@ -104,9 +117,20 @@ def export(argv: list[str]) -> None:
         )
 
 
+def _pair(first: str, second: str | None) -> tuple[str, str]:
+    """Of a run's folder, the counterpart is that of its network."""
+    if is_run(first):
+        return str(Path(first)), second or _second(read_recipe(Path(first)).model, None)
+    if "/" in first and not is_foreign(first):
+        raise FileNotFoundError(f"there is no folder {first}; give a finished run, or a name of drnn models")
+    return first, _second(first, second)
+
+
 def _second(first: str, second: str | None) -> str:
     found = second or COUNTERPARTS.get(first)
     if found is None:
+        if not is_foreign(first):
+            model_spec(first)  # says so where there is no such network at all
         raise ValueError(f"{first} has no static counterpart here; name one with --second")
     return found
 

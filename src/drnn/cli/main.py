@@ -26,6 +26,10 @@ VERBS = {
 }
 RUNNING = ("eval", "compare", "calibrate", "curve", "predict", "bench")  # networks, without training them
 MENDABLE = (ValueError, IndexError, OSError, FloatingPointError)
+EXTRAS = {  # package -> the extra that brings it
+    **dict.fromkeys(("onnx", "onnxruntime", "onnxscript"), "export"),
+    **{"timm": "timm", "matplotlib": "plot", "tensorboard": "log", "datasets": "hub"},
+}
 
 
 def usage() -> str:
@@ -75,6 +79,15 @@ def main(argv: list[str] | None = None) -> int:
         return import_module(f"drnn.cli.{verb}").run(rest) or 0
     except MENDABLE as error:
         print(f"drnn {verb}: {error}", file=sys.stderr)
+        return 2
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in EXTRAS:
+            raise
+        print(
+            f"drnn {verb}: {package} is not installed; get it with: pip install 'drnn[{EXTRAS[package]}]'",
+            file=sys.stderr,
+        )
         return 2
     except KeyboardInterrupt as error:
         print(f"drnn {verb}: {error or 'interrupted'}", file=sys.stderr)

@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules import module as torch_module
 
 from drnn.core.norms import LEAVING, LoopGroups
 from drnn.core.record import LoopStep
@@ -88,9 +89,11 @@ def loop_executing(gate: nn.Module, body: nn.Module, num_loops: int, x: Tensor) 
     """Evaluation: an image that leaves is never computed again, and the loop ends with the last of them.
 
     The device is waited for once a gate. Nothing is copied in a loop that nobody leaves; else an image that leaves
-    moves once, to its place in the result, and those that stay close ranks: see `drnn.core.rows.ranks`.
+    moves once, to its place in the result, and those that stay close ranks: see `drnn.core.rows.ranks`. They do so in
+    place, in what the body returned, unless a hook may have kept that.
     """
     out: Tensor | None = None
+    watched = False
     batch = x
     rows: Tensor | None = None  # x is still the whole batch
     steps = []
@@ -103,16 +106,29 @@ def loop_executing(gate: nn.Module, body: nn.Module, num_loops: int, x: Tensor) 
             break
         if count < len(x):
             going, leaving = ranks(executes, count)
-            out = torch.empty_like(x) if out is None else out
+            if out is None:
+                out, watched = torch.empty_like(x), _global_hooks() or _has_hooks(body) or _has_hooks(gate)
             put(out, leaving if rows is None else rows[leaving], x, leaving)
             rows = going if rows is None else rows[going]
             ours = x.data_ptr() != batch.data_ptr() and not (torch.is_grad_enabled() and x.requires_grad)
-            x = close_ranks(x, going, ours)
+            x = close_ranks(x, going, ours and not watched)
         x = body(x, loop, None)
     if out is None or rows is None:
         return x, steps
     put(out, rows, x)
     return out, steps
+
+
+def _has_hooks(module: nn.Module) -> bool:
+    """Whether a hook may keep what goes into this module, or a module inside it, or comes out."""
+    if module._forward_hooks or module._forward_pre_hooks:
+        return True
+    return any(child is not None and _has_hooks(child) for child in module._modules.values())
+
+
+def _global_hooks() -> bool:
+    """Whether hooks are set that watch every module."""
+    return bool(torch_module._global_forward_hooks or torch_module._global_forward_pre_hooks)
 
 
 def _blend(looping: Tensor, new: Tensor, old: Tensor) -> Tensor:
