@@ -85,12 +85,12 @@ def export_parser() -> ArgumentParser:
     made = ArgumentParser(
         prog="drnn bench export",
         description="Export a recursive network, its fixed part and a static network to ONNX, and time them in "
-        "onnxruntime in pairs, with random weights and thresholds that give the loops asked for. efficiency as for "
+        "onnxruntime in pairs, with random weights and gates that take the loops asked for. efficiency as for "
         "drnn bench inference; closed: all gates closed against the fixed part alone, what asking costs.",
     )
     made.add_argument("--first", type=str, default="dr_resnet53", help="a recursive network")
     made.add_argument("--second", type=str, default=None, help="a static network; its counterpart by default")
-    made.add_argument("--mean_loops", type=float, default=11.74, help="loops that an image takes, about")
+    made.add_argument("--mean_loops", type=float, default=11.74, help="loops that an image takes on average")
     made.add_argument("--batch_sizes", type=list[int], default=None, help="images at a time; [1,8], or [1] for single")
     made.add_argument("--rounds", type=int, default=40, help="pairs at batch 1; fewer at larger ones")
     made.add_argument("--form", type=Literal["branches", "single"], default="branches", help="single: for batch size 1")
