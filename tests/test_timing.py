@@ -7,7 +7,7 @@ import time
 import pytest
 import torch
 
-from drnn.timing import PairedTimes, time_pairs
+from drnn.timing import PairedTimes, time_in_turns, time_pairs
 
 
 def test_pairs_alternate_and_leave_the_warm_up_out():
@@ -29,6 +29,14 @@ def test_sums_in_closed_form():
     assert times.ratio == 1.0
     assert times.p95_s == pytest.approx((8.3, 2.9))
     assert PairedTimes((1.0,), (2.0,)).p95_s == (1.0, 2.0)
+
+
+def test_several_sides_take_turns_every_other_time_in_reverse():
+    calls = []
+    works = [lambda turn, name=name: calls.append((name, turn)) for name in "abc"]
+    times = time_in_turns(works, rounds=2, warmup=1)
+    assert calls == [(name, -1) for name in "abc"] + [(name, 0) for name in "cba"] + [(name, 1) for name in "abc"]
+    assert [len(each) for each in times] == [2, 2, 2]
 
 
 def test_no_rounds_are_refused():

@@ -1,6 +1,6 @@
 """Two pieces of work timed against each other, in pairs, in one run: the ratio survives a noisy machine."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median, quantiles
 from time import perf_counter
@@ -27,8 +27,8 @@ class PairedTimes:
 
     @property
     def p95_s(self) -> tuple[float, float]:
-        """95th percentile of the seconds of each side; the largest where there are fewer than two."""
-        return _p95(self.first_s), _p95(self.second_s)
+        """95th percentile of the seconds of each side."""
+        return p95(self.first_s), p95(self.second_s)
 
     @property
     def ratio(self) -> float:
@@ -36,7 +36,8 @@ class PairedTimes:
         return median(a / b for a, b in zip(self.first_s, self.second_s, strict=True))
 
 
-def _p95(seconds: tuple[float, ...]) -> float:
+def p95(seconds: tuple[float, ...]) -> float:
+    """95th percentile; the largest where there are fewer than two."""
     return quantiles(seconds, n=20, method="inclusive")[-1] if len(seconds) > 1 else max(seconds)
 
 
@@ -54,17 +55,37 @@ def time_pairs(
     Raises:
         ValueError: no rounds.
     """
+    return PairedTimes(*time_in_turns((first, second), rounds, warmup))
+
+
+def time_in_turns(
+    works: Sequence[Callable[[int], object]], rounds: int, warmup: int = 3
+) -> tuple[tuple[float, ...], ...]:
+    """Time several sides one right after the other, ``rounds`` times, every other time in reverse.
+
+    A machine that changes its pace changes it for all of them.
+
+    Args:
+        works: each is called with the number of the round, which is below 0 while warming up.
+        rounds: that are kept.
+        warmup: rounds before them that are not.
+
+    Returns:
+        Seconds of each side, round by round.
+
+    Raises:
+        ValueError: no rounds.
+    """
     if rounds < 1:
-        raise ValueError(f"rounds {rounds} received; time 1 pair or more")
-    kept: list[tuple[float, float]] = []
+        raise ValueError(f"rounds {rounds} received; time 1 or more")
+    kept: list[list[float]] = [[] for _ in works]
     for turn in range(-warmup, rounds):
-        if turn % 2:
-            a, b = seconds(first, turn), seconds(second, turn)
-        else:
-            b, a = seconds(second, turn), seconds(first, turn)
-        if turn >= 0:
-            kept.append((a, b))
-    return PairedTimes(tuple(a for a, _ in kept), tuple(b for _, b in kept))
+        sides = list(zip(works, kept, strict=True))
+        for work, times in sides if turn % 2 else reversed(sides):
+            spent = seconds(work, turn)
+            if turn >= 0:
+                times.append(spent)
+    return tuple(map(tuple, kept))
 
 
 def seconds(work: Callable[[int], object], turn: int = 0) -> float:

@@ -14,7 +14,8 @@ import drnn
 from drnn.cli.main import main
 from drnn.costs import count_costs
 from drnn.data import Normalize, hold_out
-from drnn.inference import apply_budget, gates_of, read_budget
+from drnn.inference import apply_budget, gates_of, optimize, read_budget
+from drnn.inference import curve as curves
 from drnn.inference.calibrate import calibrate, mean_macs
 from drnn.inference.dial import Dial
 from drnn.inference.latency import macs_between
@@ -179,6 +180,23 @@ def test_the_curve_goes_from_closed_to_open(run, tmp_path, capsys):
     assert rows[0]["acc1"] == json.loads((run / "summary.json").read_text())["acc1"]
     assert out.with_suffix(".csv").read_text() == printed
     assert printed.count("\n") == 5
+
+
+def test_the_curves_points_are_timed_in_turn_on_one_network(run, monkeypatch):
+    seen = []
+
+    def watched(model):
+        fast = optimize(model)
+        fast.register_forward_pre_hook(
+            lambda net, _: seen.append(tuple(float(gate.threshold) for gate in gates_of(net).values()))
+        )
+        return fast
+
+    monkeypatch.setattr(curves, "optimize", watched)
+    rows = curves.curve(run, [], points=3)["rows"]
+    assert len(set(seen)) == 4
+    assert all(len(set(seen[turn : turn + 4])) == 4 for turn in range(0, len(seen), 4))
+    assert all(0 < row["latency_ms"] <= row["p95_ms"] for row in rows)
 
 
 def test_the_curves_picture(run, tmp_path, capsys):

@@ -2,6 +2,8 @@
 
 import csv
 import io
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -15,11 +17,12 @@ from drnn.inference.dial import Dial, Scope
 from drnn.inference.optimize import optimize
 from drnn.models import Classifier
 from drnn.provenance import environment
-from drnn.timing import seconds
+from drnn.timing import p95, time_in_turns
 from drnn.training import evaluate
 from drnn.training.checkpoint import load_run
 
-COLUMNS = ("run", "model", "position", "acc1", "macs_mean", "mean_loops", "latency_ms")
+COLUMNS = ("run", "model", "position", "acc1", "macs_mean", "mean_loops", "latency_ms", "p95_ms")
+BATCHES = 60  # timed, at most
 
 
 def curve(
@@ -52,16 +55,20 @@ def curve(
     model, _, data = load_run(folder, data_root)
     refuse_static(model)
     dial = Dial(model, hold_out(data, min(1000, data.num_train - 1)).test_images, _prepare(data), scope)
-    apply_budget(model, dict.fromkeys(gates_of(model), 0.0))
-    rows = [_row(folder, model, data, batch_size, None)]
-    for step in range(points):
-        apply_budget(model, dial.thresholds(step / (points - 1)))
-        rows.append(_row(folder, model, data, batch_size, step / (points - 1)))
+    deployed = optimize(model)
+    rows, works = [], []
+    for position in (None, *(step / (points - 1) for step in range(points))):
+        turned = dict.fromkeys(gates_of(model), 0.0) if position is None else dial.thresholds(position)
+        apply_budget(model, turned)
+        rows.append(_row(folder, model, data, position))
+        works.append(partial(_run_turned, deployed, turned))
     for static in statics:
         other, _, others = load_run(static, data_root)
         if not torch.equal(others.test_images, data.test_images):
             raise ValueError(f"{static} is on other test images than {folder}; compare like with like")
-        rows.append(_row(static, other, others, batch_size, None))
+        rows.append(_row(static, other, others, None))
+        works.append(optimize(other))
+    _time(rows, works, _prepare(data)(data.test_images), batch_size)
     return {"environment": environment(), "dataset": data.name, "scope": scope, "batch_size": batch_size, "rows": rows}
 
 
@@ -69,21 +76,29 @@ def _prepare(data: AnyDataset) -> Normalize:
     return Normalize(data.mean, data.std)
 
 
-def _row(folder: Path, model: Classifier, data: AnyDataset, batch_size: int, position: float | None) -> dict:
+def _row(folder: Path, model: Classifier, data: AnyDataset, position: float | None) -> dict:
     costs = count_costs(model, data.image_size)
     result = evaluate(model, data.test_images, data.test_labels, _prepare(data), costs=costs).summary()
-    latency = time_ms(optimize(model), _prepare(data)(data.test_images), batch_size)
-    kept = {"acc1": result["acc1"], "macs_mean": result["macs_mean"], "mean_loops": result["mean_loops"]}
-    return {"run": folder.name, "model": model.name, "position": position, **kept, "latency_ms": latency}
+    kept = {name: result[name] for name in ("acc1", "macs_mean", "mean_loops")}
+    return {"run": folder.name, "model": model.name, "position": position, **kept}
+
+
+def _run_turned(model: Classifier, thresholds: dict[str, float], images: Tensor) -> None:
+    apply_budget(model, thresholds)
+    model(images)
 
 
 @torch.inference_mode()
-def time_ms(model: Classifier, images: Tensor, batch_size: int, batches: int = 60) -> float:
-    """Median over batches of the milliseconds per image, going through ``images (N, C, H, W)``."""
-    parts = images.split(batch_size)[: max(1, min(batches, len(images) // batch_size))]
-    for part in parts[:3]:
-        model(part)
-    return median(seconds(lambda turn: model(parts[turn]), turn) / len(parts[turn]) for turn in range(len(parts))) * 1e3
+def _time(rows: list[dict], works: list[Callable[[Tensor], object]], images: Tensor, batch_size: int) -> None:
+    """Add to each row its milliseconds an image of ``images (N, C, H, W)``: median over batches, 95th percentile.
+
+    All are timed in turn on one batch after the other, so that they share what the machine does meanwhile.
+    """
+    parts = images.split(batch_size)[: max(1, min(BATCHES, len(images) // batch_size))]
+    turns = [lambda turn, work=work: work(parts[turn % len(parts)]) for work in works]
+    for row, times in zip(rows, time_in_turns(turns, len(parts)), strict=True):
+        each = tuple(1e3 * spent / len(part) for spent, part in zip(times, parts, strict=True))
+        row |= {"latency_ms": median(each), "p95_ms": p95(each)}
 
 
 def as_csv(result: dict) -> str:
