@@ -96,13 +96,15 @@ class OnnxNetwork:
         images = np.asarray(images)
         refuse_several(self.facts, images)
         self._check(images)
-        feed = {"images": images.astype(np.float32, copy=False)}
+        some = images if len(images) else np.zeros((1, *images.shape[1:]), np.float32)  # 1.22 cannot run on none
+        feed = {"images": some.astype(np.float32, copy=False)}
         if thresholds is not None:
             thresholds = np.asarray(thresholds, np.float32)
             if thresholds.shape != (self.num_blocks,) or not self.num_blocks:
                 raise ValueError(f"thresholds of shape {thresholds.shape} received; the file has {self.num_blocks}")
             feed["thresholds"] = thresholds
-        return Prediction(*map(np.asarray, self.session.run(["logits", "loops", "macs"], feed)))
+        answers = self.session.run(["logits", "loops", "macs"], feed)
+        return Prediction(*(np.asarray(part)[: len(images)] for part in answers))
 
     def _check(self, images: np.ndarray) -> None:
         asked = self.session.get_inputs()[0].shape  # a number, or the name of an axis that is free
