@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from drnn.bench.scripted_gate import Scripted
 from drnn.bench.scripts import LoopScript
-from drnn.core import Gate
+from drnn.core import gates_of
 from drnn.core.gates import HiddenScorer, LinearScorer
 from drnn.models import Classifier
 
@@ -34,8 +34,7 @@ def teach(model: Classifier, script: LoopScript, images: Tensor) -> None:
     for gate, features in zip(scripted.gates, seen, strict=True):
         gate.register_forward_pre_hook(partial(_keep_features, features))
     scripted.check(images)
-    gates = [module for module in model.modules() if isinstance(module, Gate)]
-    for gate, features, plan in zip(gates, seen, scripted.plans[0], strict=True):
+    for gate, features, plan in zip(gates_of(model).values(), seen, scripted.plans[0], strict=True):
         inputs = torch.cat(features)
         inputs = torch.cat([inputs, inputs.new_ones(len(inputs), 1)], 1)
         answers = torch.cat(plan[: len(features)]).double()

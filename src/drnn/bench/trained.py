@@ -5,9 +5,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from drnn.bench.pairs import Pair, gated_blocks, refuse_gates, refuse_open, refuse_sizes
+from drnn.bench.pairs import Pair, refuse_gates, refuse_open, refuse_sizes
 from drnn.bench.subjects import Case, build, in_form, is_foreign, static_macs_of
-from drnn.core import AlwaysNoisy, TrainingNoise
+from drnn.core import gates_of
 from drnn.costs import count_costs
 from drnn.data import AnyDataset, Normalize, Share
 from drnn.models import Classifier
@@ -64,8 +64,7 @@ def refuse_lots(model: Classifier, first: str) -> None:
     Raises:
         ValueError: such gates.
     """
-    ways = [block.gate.decide for block in gated_blocks(model)]
-    if any(isinstance(way, AlwaysNoisy) and not isinstance(way, TrainingNoise) for way in ways):
+    if any(gate.decide.random_in_evaluation for gate in gates_of(model).values()):
         raise ValueError(f"{first} has gates that draw lots in evaluation; time a run whose gates do not")
 
 

@@ -10,6 +10,7 @@ from drnn.core.gates import (
     LinearScorer,
     OpenGate,
     TrainingNoise,
+    gates_of,
 )
 from drnn.core.loss import rate_loss, target_rate_loss
 from drnn.core.norms import ILVBN2d, LoopGroups, LVBN2d, SharedBatchNorm2d
@@ -30,6 +31,7 @@ __all__ = [
     "RecursiveBlock",
     "SharedBatchNorm2d",
     "TrainingNoise",
+    "gates_of",
     "rate_loss",
     "target_rate_loss",
 ]

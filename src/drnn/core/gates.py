@@ -72,6 +72,8 @@ class LinearScorer(nn.Module):
 class Deterministic(nn.Module):
     """Argmax forward, softmax gradient backward, temperature 1: training and evaluation decide alike."""
 
+    random_in_evaluation = False
+
     def forward(self, scores: Tensor) -> GateDecision:
         """Decide from scores ``(N, 2)``."""
         margin = scores[:, 1] - scores[:, 0]
@@ -85,6 +87,8 @@ class Deterministic(nn.Module):
 class AlwaysNoisy(Deterministic):
     """Gumbel noise in training and in evaluation, as ConvNet-AIG (Veit & Belongie, 2018) decides."""
 
+    random_in_evaluation = True
+
     def disturb(self, margin: Tensor) -> Tensor:
         """The difference of two Gumbel variables is logistic: one draw does for both scores."""
         uniform = torch.rand_like(margin).clamp(1e-6, 1 - 1e-6)
@@ -93,6 +97,8 @@ class AlwaysNoisy(Deterministic):
 
 class TrainingNoise(AlwaysNoisy):
     """Gumbel noise in training only, none in evaluation: the other reading of the paper's introduction."""
+
+    random_in_evaluation = False
 
     def disturb(self, margin: Tensor) -> Tensor:
         """Noise while training."""
@@ -127,3 +133,14 @@ class OpenGate(nn.Module):
         """Always go on."""
         certain = x.new_full((x.shape[0],), torch.inf)
         return GateDecision(certain, certain)
+
+
+def gates_of(model: nn.Module) -> dict[str, Gate]:
+    """Every gate with a threshold by its module name, in the order in which images meet them.
+
+    Example:
+        >>> from drnn.models import create_model
+        >>> list(gates_of(create_model("dr_resnet16_cifar")))
+        ['layer2.1.gate', 'layer3.1.gate']
+    """
+    return {name: module for name, module in model.named_modules() if isinstance(module, Gate)}

@@ -58,8 +58,3 @@ def tensors_only() -> Iterator[None]:
         os.environ.pop(FORCE)
         if before is not None:
             os.environ[FORCE] = before
-
-
-def reason(error: BaseException) -> str:
-    """The first line of what an error says, or its kind."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -9,7 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from drnn.core import AlwaysNoisy, Gate, OpenGate, RecursiveBlock, TrainingNoise
+from drnn.core import Gate, OpenGate, RecursiveBlock, gates_of
 from drnn.costs import layer_macs
 from drnn.export.blocks import BranchingBlock, CompactBlock, DenseBlock, GraphBlock, OpenBlock, SingleBlock
 from drnn.export.norms import NORM_PLACEMENTS, place_norms
@@ -119,7 +119,7 @@ def _check(model: Classifier, form: str, norms: str) -> None:
     kinds = {str(value.dtype) for value in model.state_dict().values() if value.is_floating_point()}
     if kinds - {"torch.float32"}:
         raise ValueError(f"{model.name} holds {', '.join(sorted(kinds))}; files hold float32: call model.float() first")
-    noisy = any(isinstance(part, AlwaysNoisy) and not isinstance(part, TrainingNoise) for part in model.modules())
+    noisy = any(gate.decide.random_in_evaluation for gate in gates_of(model).values())
     if noisy or any(isinstance(part, AdaptiveBlock) for part in model.modules()):
         raise ValueError(f"{model.name} decides with noise in evaluation too, so no file can be compared with it; "
                          "export a network without gate_noise='always'")  # fmt: skip

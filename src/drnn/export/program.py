@@ -8,12 +8,13 @@ import torch
 from torch import Tensor, nn
 from torch._dynamo.exc import TorchDynamoException
 
-from drnn.export.files import reason, refuse_code, tensors_only, written_whole
+from drnn.export.files import refuse_code, tensors_only, written_whole
 from drnn.export.network import ExportableNetwork, check_preprocessing
 from drnn.export.runner import Prediction, refuse_several
 from drnn.export.trace import trace
 from drnn.export.verify import Verified, verify
 from drnn.models import Classifier
+from drnn.weights.files import told
 from drnn.weights.preprocessing import Preprocessing
 
 FACTS = "drnn.json"
@@ -85,7 +86,7 @@ def export_program(
         try:
             result = verify(model, load_program(made, compiled).answer, network.batches)
         except RuntimeError as error:
-            raise ValueError(f"the program does not run, nothing was written: {reason(error)}") from error
+            raise ValueError(f"the program does not run, nothing was written: {told(error)}") from error
     return result
 
 
@@ -117,7 +118,7 @@ def load_program(path: str | Path, compiled: bool = False) -> ProgramNetwork:
             facts = json.loads(extra[FACTS])
         thresholds = torch.tensor([float(value) for value in facts["thresholds"]])
     except Exception as error:  # torch's errors of damaged archives share no narrower base
-        raise ValueError(f"{path} is damaged, or not made by drnn export: {reason(error)}") from error
+        raise ValueError(f"{path} is damaged, or not made by drnn export: {told(error)}") from error
     return ProgramNetwork(graph, thresholds, facts)
 
 
@@ -131,5 +132,5 @@ def compile_program(program: torch.export.ExportedProgram, path: Path, facts: di
             torch._inductor.aoti_compile_and_package(program, package_path=str(path), inductor_configs=options)
     except (RuntimeError, AssertionError, TorchDynamoException) as error:
         raise ValueError(
-            f"AOTInductor of torch {torch.__version__} cannot compile this network: {reason(error)}"
+            f"AOTInductor of torch {torch.__version__} cannot compile this network: {told(error)}"
         ) from error

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from torch import Tensor
 
-from drnn.export.files import reason
+from drnn.weights.files import told
 from drnn.weights.preprocessing import Preprocessing
 
 
@@ -61,14 +61,14 @@ class OnnxNetwork:
         try:
             self.session = onnxruntime.InferenceSession(str(path), options, providers=list(providers))
         except Exception as error:  # onnxruntime's errors share no narrower base
-            raise ValueError(f"{path} is damaged or no ONNX file: {reason(error)}") from error
+            raise ValueError(f"{path} is damaged or no ONNX file: {told(error)}") from error
         try:
             found = self.session.get_modelmeta().custom_metadata_map
             self.facts = {key: json.loads(value) for key, value in found.items()}
             self.preprocessing = Preprocessing(*(self.facts[key] for key in ("size", "mean", "std")))
             self.num_blocks = len(self.facts["num_loops"])
         except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{path} lacks metadata that drnn export writes: {reason(error)}") from error
+            raise ValueError(f"{path} lacks metadata that drnn export writes: {told(error)}") from error
 
     def prepare(self, pixels: np.ndarray) -> np.ndarray:
         """uint8 ``(N, H, W, C)`` to normalised float32 ``(N, C, H, W)``; the size is left as it is.

@@ -4,8 +4,8 @@ import torch
 from torch._dynamo.exc import TorchDynamoException
 from torch.export import Dim, ExportedProgram
 
-from drnn.export.files import reason
 from drnn.export.network import ExportableNetwork
+from drnn.weights.files import told
 
 
 @torch.no_grad()
@@ -26,6 +26,6 @@ def trace(network: ExportableNetwork, any_size: bool = True) -> ExportedProgram:
         return torch.export.export(network, arguments, dynamic_shapes=shapes, strict=False)
     except TorchDynamoException as error:
         raise ValueError(
-            f"{network.classifier.name} cannot be traced by torch {torch.__version__}: {reason(error)}. Export is "
+            f"{network.classifier.name} cannot be traced by torch {torch.__version__}: {told(error)}. Export is "
             f"tested with torch 2.11 and newer, and onnxscript 0.6 and newer"
         ) from error

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from torch import nn
 
-from drnn.core import Gate
+from drnn.core import gates_of
 from drnn.storage import write_json
 
 BUDGET, WEIGHTS = "budget.json", "model.safetensors"
@@ -36,17 +36,6 @@ class Budget:
     found: dict
     weights_sha256: str
     environment: dict
-
-
-def gates_of(model: nn.Module) -> dict[str, Gate]:
-    """Every gate with a threshold by its module name, in the order in which images meet them.
-
-    Example:
-        >>> import drnn
-        >>> list(gates_of(drnn.create_model("dr_resnet16_cifar")))
-        ['layer2.1.gate', 'layer3.1.gate']
-    """
-    return {name: module for name, module in model.named_modules() if isinstance(module, Gate)}
 
 
 def refuse_static(model: nn.Module) -> None:

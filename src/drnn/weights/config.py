@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from drnn.core import Gate
+from drnn.core import gates_of
 from drnn.models import Classifier, create_model, model_spec
 from drnn.models.rcnn import RCNN
 from drnn.models.registry import RCNNSpec, Spec
@@ -58,7 +58,7 @@ class Config:
     def build(self) -> Classifier:
         """The network, freshly initialised, its gates at their thresholds."""
         model = create_model(self.model, **self.spec)
-        for gate, value in zip(gates_of(model), self.thresholds, strict=True):
+        for gate, value in zip(gates_of(model).values(), self.thresholds, strict=True):
             gate.threshold.fill_(value)
         return model
 
@@ -83,11 +83,6 @@ class Config:
             raise ValueError(f"the network's spec {self.spec} is not made of plain, finite values: {error}") from error
 
 
-def gates_of(model: Classifier) -> list[Gate]:
-    """The gates that have a threshold, in order."""
-    return [module for module in model.modules() if isinstance(module, Gate)]
-
-
 def describe(model: Classifier, preprocessing: Preprocessing | None = None, classes: Sequence[str] = ()) -> Config:
     """The config of a network of `create_model`, with the number of classes that its classifier really has.
 
@@ -102,7 +97,7 @@ def describe(model: Classifier, preprocessing: Preprocessing | None = None, clas
     differs = {field.name for field in fields(spec) if getattr(spec, field.name) != getattr(own, field.name)}
     kept = {name: getattr(spec, name) for name in sorted(differs | {"num_classes", "input_size"})}
     kept["num_classes"] = num_classes
-    thresholds = tuple(float(gate.threshold) for gate in gates_of(model))
+    thresholds = tuple(float(gate.threshold) for gate in gates_of(model).values())
     with torch.device("meta"):
         twin = create_model(model.name, **kept)
     if wrong := differences(twin.state_dict(), state):
