@@ -71,9 +71,10 @@ class Costs:
                 f"a record of {record.executed.shape[1]} loop slots received for costs of {len(self.loop_macs)}; "
                 "use the record and the costs of the same network"
             )
-        loops = record.executed.long() @ torch.tensor(self.loop_macs, dtype=torch.long, device=record.executed.device)
-        gates = record.arrived.long() @ torch.tensor(self.gate_macs, dtype=torch.long, device=record.executed.device)
-        return self.fixed_macs + loops + gates
+        device = record.executed.device
+        loops = record.executed * torch.tensor(self.loop_macs, dtype=torch.long, device=device)
+        gates = record.arrived * torch.tensor(self.gate_macs, dtype=torch.long, device=device)
+        return self.fixed_macs + (loops + gates).sum(1)  # a GPU has no product of matrices of whole numbers
 
 
 def count_params(model: nn.Module) -> int:

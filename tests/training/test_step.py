@@ -30,10 +30,12 @@ def make_session(**changes):
     return Session(recipe, build_model(recipe, data), data, HERE)
 
 
-def make_step(recipe, seed=0):
+def make_step(recipe, seed=0, device="cpu"):
     torch.manual_seed(seed)
-    model = create_model(recipe.model)
-    step = Step(recipe, model, make_optimizer(recipe, model), Normalize((0.3,), (0.3,)), HERE)
+    model = create_model(recipe.model).to(device)
+    channels = model.input_size[0]
+    normalize = Normalize((0.3,) * channels, (0.3,) * channels)
+    step = Step(recipe, model, make_optimizer(recipe, model), normalize, Workers(torch.device(device)))
     set_lr(step.optimizer, 0.1)
     return step
 

@@ -7,6 +7,8 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from drnn.data.transfer import to_device
+
 PaddingMode = Literal["zeros", "reflect"]
 PADDING_MODES = get_args(PaddingMode)
 
@@ -44,11 +46,13 @@ class PadCropFlip:
                 f"padding {self.padding} received for images of {height} x {width}; a reflected border is smaller"
             )
         spread = 2 * self.padding + 1
-        draws = torch.randint(spread, (2, count, 1), generator=generator, device=generator.device).to(images.device)
+        draws = to_device(
+            torch.randint(spread, (2, count, 1), generator=generator, device=generator.device), images.device
+        )
         rows = draws[0] + torch.arange(height, device=images.device)
         columns = draws[1] + torch.arange(width, device=images.device)
         if self.flip:
-            flips = torch.rand(count, 1, generator=generator, device=generator.device).to(images.device) < 0.5
+            flips = to_device(torch.rand(count, 1, generator=generator, device=generator.device), images.device) < 0.5
             columns = torch.where(flips, columns.flip(1), columns)
         if self.mode == "zeros":
             images = torch.nn.functional.pad(images, (self.padding,) * 4)
@@ -86,12 +90,17 @@ class Cutout:
         count, _, height, width = images.shape
         inside = []
         for size in (height, width):
-            centre = torch.randint(size, (count, 1), generator=generator, device=generator.device).to(images.device)
-            start, along = centre - self.side // 2, torch.arange(size, device=images.device)
+            centre = torch.randint(size, (count, 1), generator=generator, device=generator.device)
+            start, along = to_device(centre, images.device) - self.side // 2, torch.arange(size, device=images.device)
             inside.append((along >= start) & (along < start + self.side))
         square = (inside[0][:, :, None] & inside[1][:, None, :])[:, None]
-        colour = torch.tensor(self.colour, dtype=images.dtype, device=images.device)[:, None, None]
-        return torch.where(square, colour, images)
+        return torch.where(square, _colour(self.colour, images.dtype, images.device), images)
+
+
+@cache
+def _colour(values: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """``(C, 1, 1)``, copied there once: a copy from the host would wait for the device at every batch."""
+    return torch.tensor(values, dtype=dtype, device=device)[:, None, None]
 
 
 @dataclass(frozen=True)

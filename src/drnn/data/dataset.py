@@ -9,6 +9,7 @@ from torch import Tensor
 from drnn.data.augment import Cutout, PadCropFlip
 from drnn.data.batches import ALONE, EpochPlan, Share, part_of
 from drnn.data.source import Augmentation
+from drnn.data.transfer import to_device
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ class Dataset:
         if augmentation.cutout:
             steps.append(Cutout(augmentation.cutout, tuple(round(255 * mean) for mean in self.mean)))
         for number, rows in plan.batches(self.num_train):
-            rows, generator = rows.to(self.train_images.device), plan.generator(number)
+            rows, generator = to_device(rows, self.train_images.device), plan.generator(number)
             images = self.train_images[rows]
             for step in steps:
                 images = step(images, generator)

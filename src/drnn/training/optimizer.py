@@ -37,6 +37,18 @@ def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
             group["lr"] = lr
 
 
+def load_optimizer(optimizer: torch.optim.Optimizer, state: dict) -> None:
+    """Momentum and settings of a checkpoint; the learning rate keeps its tensor, on the device and known to a graph."""
+    rates = [group["lr"] for group in optimizer.param_groups]
+    optimizer.load_state_dict(state)
+    for group, rate in zip(optimizer.param_groups, rates, strict=True):
+        if isinstance(rate, Tensor):
+            rate.fill_(float(group["lr"]))
+            group["lr"] = rate
+        else:
+            group["lr"] = float(group["lr"])
+
+
 class WeightAverage:
     """An exponential moving average of a network's weights and statistics.
 

@@ -1,6 +1,7 @@
 """What a run is made of while it runs, and where it stands."""
 
 import logging
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,16 +13,18 @@ from tqdm import tqdm
 from drnn.costs import count_costs
 from drnn.data import Augmentation, EpochPlan, Normalize, Source
 from drnn.data.seeds import seed_of
+from drnn.data.transfer import to_device
 from drnn.models import Classifier, set_dense
 from drnn.training.capture import CapturedStep, can_capture
 from drnn.training.distributed import Workers, synchronise_norms
 from drnn.training.evaluation import Evaluation, evaluate_source
-from drnn.training.optimizer import WeightAverage, make_optimizer, set_lr
+from drnn.training.optimizer import WeightAverage, load_optimizer, make_optimizer, set_lr
 from drnn.training.recipe import Recipe
 from drnn.training.schedule import learning_rate, rate_weight
 from drnn.training.step import Step, StepResult
 from drnn.training.tally import Tally, require_finite
 
+GPU_VALUES = 10_000_000  # of a batch of test images, where 500 images have less
 FETCH_EVERY = 50  # steps between two looks at a GPU's sums; a look waits for it
 logger = logging.getLogger(__name__)
 
@@ -96,7 +99,7 @@ class Session:
             desc=f"epoch {self.epoch + 1}/{recipe.epochs}", disable=None if progress else True, leave=False,
         ) as bar:  # fmt: skip
             for images, labels in self.source.train_batches(plan, self.augmentation, self.workers.share):
-                self.update(images.to(self.workers.device), labels.to(self.workers.device))
+                self.update(to_device(images, self.workers.device), to_device(labels, self.workers.device))
                 self.batch += 1
                 if self.workers.device.type == "cpu" or self.batch % FETCH_EVERY == 0 or self.batch == self.batches:
                     self.look(bar, (time.perf_counter() - started) / (self.batch - first))
@@ -137,11 +140,14 @@ class Session:
     def test(self) -> tuple[Evaluation, Evaluation | None]:
         """Evaluate the network, and the average of its weights where one is kept."""
         self.workers.agree(self.model)
-        result = evaluate_source(self.model, self.source, self.workers, costs=self.costs)
+        count = 500
+        if self.workers.device.type == "cuda":  # a GPU waits for the host where batches of small images are small
+            count = max(count, GPU_VALUES // math.prod(self.source.image_size))
+        result = evaluate_source(self.model, self.source, self.workers, count, self.costs)
         if self.average is None:
             return result, None
         self.workers.agree(self.average.model)
-        return result, evaluate_source(self.average.model, self.source, self.workers, costs=self.costs)  # type: ignore
+        return result, evaluate_source(self.average.model, self.source, self.workers, count, self.costs)  # type: ignore[arg-type]
 
     def state(self) -> dict:
         """All that the rest of the run depends on, as a checkpoint keeps it."""
@@ -164,7 +170,7 @@ class Session:
         if self.workers.first:  # the sums are the first process's; the others' are lost, and the means stay means
             self.tally.restore(state["tally"])
         self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        load_optimizer(self.optimizer, state["optimizer"])
         if self.average is not None:
             self.average.model.load_state_dict(state["average"])
             self.average.updates = state["average_updates"]
