@@ -1,15 +1,26 @@
-"""The executing form touches no more than it must, in either memory format."""
+"""Each executing form touches no more than it must, in either memory format."""
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import drnn.core.block
 from drnn.core import GateDecision
+from drnn.core.loops import loop_executing
+from drnn.core.sorting import loop_sorting
 
 from .small import images, make_block
 
 FORMATS = [torch.contiguous_format, torch.channels_last]
+
+
+@pytest.fixture(scope="module", params=[loop_executing, loop_sorting], autouse=True)
+def form(request):
+    """The form for a CPU, and the one for devices that work ahead, which runs on any."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(drnn.core.block, "loop_executing", request.param)
+        yield request.param
 
 
 NUMBER = 1000.0  # image i has i times this in its first pixel

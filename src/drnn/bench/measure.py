@@ -78,7 +78,7 @@ def scripted_pair(case: Case) -> Pair:
 
 def measure_pair(case: Case, pair: Pair) -> dict:
     """A recursive network against a static one."""
-    times, ends = time_rounds(pair, case.rounds)
+    times, ends = time_rounds(pair, case.rounds, case.device)
     mean, static = sum(pair.macs) / len(pair.totals), pair.static_macs
     efficiency = [
         (theirs / ours) / (static * case.batch_size / macs)
@@ -141,17 +141,22 @@ def _common(case: Case, times: PairedTimes, images: int) -> dict:
     }
 
 
-def time_rounds(pair: Pair, rounds: int) -> tuple[PairedTimes, PairedTimes]:
-    """Ours against the static network, and the ends of our line, in turn: round i runs batch i."""
+def time_rounds(pair: Pair, rounds: int, device: str) -> tuple[PairedTimes, PairedTimes]:
+    """Ours against the static network, and the ends of our line, in turn: round i runs batch i.
+
+    One round before them warms up. On a GPU all rounds do: its library looks for kernels at every size of batch that it
+    has not met, and a network that skips meets many, but each only once.
+    """
     pairs, ends = [], []
-    for turn in range(-1, rounds):  # one round to warm up
-        number = max(turn, 0)
+    warmup = 1 if torch.device(device).type == "cpu" else rounds
+    for turn in range(-warmup, rounds):
+        number = turn + warmup if turn < 0 else turn
         x = pair.batch(number)
         ours, theirs = (lambda _, number=number: pair.run(number)), partial(run_static, pair.second, x)
         pairs.append(time_pairs(ours, theirs, 1, 0) if turn % 2 else swapped(time_pairs(theirs, ours, 1, 0)))
         ends.append(time_ends(pair.first, x))
     return tuple(  # type: ignore[return-value]
-        PairedTimes(sum((t.first_s for t in kept[1:]), ()), sum((t.second_s for t in kept[1:]), ()))
+        PairedTimes(sum((t.first_s for t in kept[warmup:]), ()), sum((t.second_s for t in kept[warmup:]), ()))
         for kept in (pairs, ends)
     )
 

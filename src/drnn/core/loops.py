@@ -9,6 +9,7 @@ from torch.nn.modules import module as torch_module
 from drnn.core.norms import LEAVING, LoopGroups
 from drnn.core.record import LoopStep
 from drnn.core.rows import Join, Part, close_ranks, put, ranks
+from drnn.core.sorting import loop_sorting
 
 Result = tuple[Tensor, list[LoopStep]]
 
@@ -88,10 +89,12 @@ class Gated(torch.autograd.Function):
 def loop_executing(gate: nn.Module, body: nn.Module, num_loops: int, x: Tensor) -> Result:
     """Evaluation: an image that leaves is never computed again, and the loop ends with the last of them.
 
-    The device is waited for once a gate. Nothing is copied in a loop that nobody leaves; else an image that leaves
-    moves once, to its place in the result, and those that stay close ranks: see `drnn.core.rows.ranks`. They do so in
-    place, in what the body returned, unless a hook may have kept that.
+    Nothing is copied in a loop that nobody leaves; else an image that leaves moves once, to its place in the result,
+    and those that stay close ranks: see `drnn.core.rows.ranks`. They do so in place, in what the body returned, unless
+    a hook may have kept that. Batches that are not on a CPU go through `drnn.core.sorting.loop_sorting`.
     """
+    if x.device.type != "cpu" and len(x) > 1:
+        return loop_sorting(gate, body, num_loops, x)
     out: Tensor | None = None
     watched = False
     batch = x
@@ -132,5 +135,6 @@ def _global_hooks() -> bool:
 
 
 def _blend(looping: Tensor, new: Tensor, old: Tensor) -> Tensor:
-    share = looping[:, None, None, None]
-    return share * new + (1 - share) * old
+    """New where looping is 1, old where it is 0, both to the bit; the gradient is that of the weighted sum."""
+    dtype = torch.promote_types(new.dtype, old.dtype)
+    return torch.lerp(old.to(dtype), new.to(dtype), looping[:, None, None, None].to(dtype))

@@ -19,17 +19,18 @@ def take(x: Tensor, rows: Tensor) -> Tensor:
 def put(out: Tensor, places: Tensor, x: Tensor, rows: Tensor | None = None) -> None:
     """``out[places] = x[rows]``, or all of x.
 
-    On a CPU torch writes rows element by element, so they go in elements of 16 bytes; where they cannot, or where rows
-    to be gathered first are large, image by image.
+    torch writes rows element by element, so they go in elements of 16 bytes. On a CPU, where they cannot, or where rows
+    to be gathered first are large, they go image by image.
     """
-    if x.device.type != "cpu":
-        out.index_copy_(0, places, x if rows is None else x.index_select(0, rows))
-        return
-    if rows is None or x[:1].nbytes < LARGE:
+    on_cpu = x.device.type == "cpu"
+    if x.is_cuda or (on_cpu and (rows is None or x[:1].nbytes < LARGE)):
         source, target = in_pieces(x), in_pieces(out)
         if source is not None and target is not None and x.is_contiguous() == out.is_contiguous():
             target.index_put_((places,), source if rows is None else source.index_select(0, rows))
             return
+    if not on_cpu:
+        out.index_copy_(0, places, x if rows is None else x.index_select(0, rows))
+        return
     for place, row in zip(places.tolist(), range(len(x)) if rows is None else rows.tolist(), strict=True):
         out.select(0, place).copy_(x.select(0, row))
 
