@@ -67,13 +67,14 @@ def test_without_momentum_both_groups_keep_plain_averages(apart):
 
 def test_moments_of_groups_are_exact_far_from_zero():
     x = torch.randn(8, 3, 4, 4, generator=torch.Generator().manual_seed(0)) + 1e3
-    members = torch.stack([torch.arange(8) < 5, torch.arange(8) == 9])
-    mean, var, count = group_moments(x, members)
+    groups = LoopGroups(torch.arange(8) < 5, torch.arange(8) < 5).numbers(16, torch.float32)
+    mean, var, own = group_moments(x, groups, torch.full((3,), 7.0), torch.full((3,), 2.0))
     exact = x[:5].double()
     torch.testing.assert_close(mean[0].double(), exact.mean((0, 2, 3)), rtol=1e-6, atol=0)
     torch.testing.assert_close(var[0].double(), exact.var((0, 2, 3), correction=0), rtol=1e-3, atol=0)
-    assert count[:, 0].tolist() == [80, 0]
-    assert not mean[1].any()
+    assert torch.equal(own[:5], mean[:1].expand(5, -1))
+    assert mean[1].tolist() == [7.0] * 3  # nobody leaves
+    assert var[1].tolist() == [2.0] * 3
 
 
 @pytest.mark.parametrize(("offset", "spread"), [(0.0, 1.0), (1e3, 1.0), (0.0, 1e-4), (-20.0, 1e-3)])

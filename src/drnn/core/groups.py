@@ -1,27 +1,102 @@
-"""Batch normalisation of two groups in one batch: moments in one pass, one normalising pass, and its gradient."""
+"""Batch normalisation of two groups in one batch: who is in which, their moments, one normalising pass, its gradient.
 
-from typing import Any
+A GPU spends more time on starting small kernels than on most feature maps of small images, so what does not depend on
+a norm is computed once a loop, and what remains in few calls.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 
-def group_moments(x: Tensor, members: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean ``(G, C)``, biased variance ``(G, C)`` and values per channel ``(G, 1)`` of each group of images.
+class GroupNumbers(NamedTuple):
+    """The two groups of a batch, executing and leaving, as norms need them; n is a group's values per channel.
+
+    Attributes:
+        executes: ``(N, 1)``, bool.
+        share: ``(2, N)``, 1 over the group's images for its members, 0 elsewhere.
+        users: ``(2, N)``, 1 where an image is normalised by that group, member or not.
+        inside: ``(N, 1)``, 1 for members of either.
+        enough: ``(2, 1)``, whether n > 1.
+        more: ``(2,)``, the same as a whole number.
+        moves: ``(2,)``, the same as a fraction.
+        per_value: ``(2, 1)``, 1 / n, 0 where n is not enough.
+        unbiased: ``(2, 1)``, n / (n - 1).
+    """
+
+    executes: Tensor
+    share: Tensor
+    users: Tensor
+    inside: Tensor
+    enough: Tensor
+    more: Tensor
+    moves: Tensor
+    per_value: Tensor
+    unbiased: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class LoopGroups:
+    """Who is who in one loop of one batch: bool masks ``(N,)``, or one bool where it is the same for all."""
+
+    arrives: Tensor | bool
+    executes: Tensor | bool
+    _made: dict = field(default_factory=dict, init=False, repr=False)
+
+    def numbers(self, values: int, dtype: torch.dtype) -> GroupNumbers:
+        """Of masks, for norms over ``values`` pixels an image; made once for all norms of a loop."""
+        key = values, dtype
+        if key not in self._made:
+            self._made[key] = self._numbers(values, dtype)
+        return self._made[key]
+
+    @torch.no_grad()
+    def _numbers(self, values: int, dtype: torch.dtype) -> GroupNumbers:
+        assert isinstance(self.arrives, Tensor)
+        assert isinstance(self.executes, Tensor)
+        inside = self.arrives.to(dtype)
+        users = torch.stack([self.executes, ~self.executes]).to(dtype)
+        members = users * inside
+        images = members.sum(1, keepdim=True)
+        count = images * values
+        enough = count > 1
+        more = enough[:, 0].long()
+        per_value = enough / count.clamp(min=1)  # of count's dtype
+        unbiased = count / (count - 1).clamp(min=1)
+        share = members / images.clamp(min=1)
+        moves = more.to(dtype)
+        return GroupNumbers(
+            self.executes[:, None], share, users, inside[:, None], enough, more, moves, per_value, unbiased
+        )
+
+
+def totals(weights: Tensor, values: Tensor) -> Tensor:
+    """Sums ``(2, C)`` over images of values ``(N, C)`` by weights ``(2, N)``; no autocast or TF32 rounds them."""
+    return (weights[:, :, None] * values).sum(1)
+
+
+def group_moments(
+    x: Tensor, groups: GroupNumbers, running_mean: Tensor, running_var: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean ``(2, C)`` and biased variance ``(2, C)`` of each group, and every image's own group's mean ``(N, C)``.
 
     Reads x once, for every image's own moments, and pools those; stable for a large mean, because no raw square is
-    ever summed. An empty group has mean and variance 0.
+    ever summed. A group that has not enough values gets the running ones.
 
     Args:
         x: ``(N, C, H, W)``; half precision is summed in float32.
-        members: bool ``(G, N)``.
+        groups: of x.
+        running_mean: ``(C,)``.
+        running_var: ``(C,)``.
     """
     var, mean = torch.var_mean(x.to(torch.promote_types(x.dtype, torch.float32)), (2, 3), correction=0)
-    inside, images = members[:, :, None], members.sum(1, keepdim=True).to(mean.dtype)  # an integer ratio is float32
-    share = images.clamp(min=1)
-    pooled = torch.where(inside, mean, 0).sum(1) / share
-    spread = torch.where(inside, var + (mean - pooled[:, None]) ** 2, 0).sum(1) / share
-    return pooled, spread, images * (x.shape[2] * x.shape[3])
+    centre = torch.where(groups.enough, totals(groups.share, mean), running_mean)
+    own = torch.where(groups.executes, centre[0], centre[1])
+    apart = mean - own
+    spread = totals(groups.share, torch.addcmul(var, apart, apart))
+    return centre, torch.where(groups.enough, spread, running_var), own
 
 
 class NormalizeGroups(torch.autograd.Function):
@@ -31,43 +106,41 @@ class NormalizeGroups(torch.autograd.Function):
 
         dx = weight * inverse * (dy - sum(dy) / n - (x - centre) * inverse^2 * sum(dy * (x - centre)) / n)
 
+    without the sums for images of neither group, and where a group has not enough values.
+
     Args:
         x: ``(N, C, H, W)``.
         weight: ``(C,)``.
         bias: ``(C,)``.
-        centre: ``(2, C)``, of the executing and of the leaving group.
-        inverse: ``(2, C)``, 1 over the standard deviation.
-        share: ``(2, 1)``, 1 / n; 0 where centre and inverse do not depend on x.
-        members: bool ``(2, N)``, whose values centre and inverse were taken from.
-        executes: bool ``(N,)``, which of the two an image is normalised by, member or not.
+        own: ``(N, C)``, the centre of each image's group.
+        inverse: ``(2, C)``, 1 over the standard deviation of each group.
+        groups: of x.
 
     Source: Ioffe & Szegedy, 2015, for the gradient.
     """
 
     @staticmethod
-    def forward(ctx: Any, *inputs: Tensor) -> Tensor:
+    def forward(ctx: Any, *inputs: Any) -> Tensor:
         """Normalise."""
-        x, weight, bias, centre, inverse, _, _, executes = inputs
-        ctx.save_for_backward(*inputs)
-        scale = of_image(inverse * weight, executes)
-        return torch.addcmul(bias[:, None, None], x - of_image(centre, executes), scale).to(x.dtype)
+        x, weight, bias, own, inverse, groups = inputs
+        scale = inverse * weight
+        centred = x - own[:, :, None, None]
+        ctx.save_for_backward(centred, scale, inverse)
+        ctx.groups, ctx.dtype = groups, x.dtype
+        scale_of_image = torch.where(groups.executes, scale[0], scale[1])[:, :, None, None]
+        return torch.addcmul(bias[:, None, None], centred, scale_of_image).to(x.dtype)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         """Gradients of x, weight and bias."""
-        x, weight, _, centre, inverse, share, members, executes = ctx.saved_tensors
-        (dy,) = gradients
-        centred = x - of_image(centre, executes)
-        sums, products = dy.sum((2, 3), dtype=centre.dtype), (dy * centred).sum((2, 3))  # (N, C)
-        users = torch.stack([executes, ~executes])[:, :, None]
-        bias_of, weight_of = ((users * part).sum(1) for part in (sums, products))  # (2, C)
-        inside = members.any(0)[:, None, None, None]
-        shift = of_image(bias_of * share, executes) * inside
-        slope = of_image(weight_of * share * inverse**2, executes) * inside
-        dx = of_image(inverse * weight, executes) * (dy - torch.addcmul(shift, centred, slope))
-        return dx.to(x.dtype), (weight_of * inverse).sum(0), bias_of.sum(0), *[None] * 5
-
-
-def of_image(groups: Tensor, executes: Tensor) -> Tensor:
-    """From ``(2, C)`` to every image's own ``(N, C, 1, 1)``."""
-    return torch.where(executes[:, None], groups[0], groups[1])[:, :, None, None]
+        (centred, scale, inverse), (dy,), groups = ctx.saved_tensors, gradients, ctx.groups
+        channels = scale.shape[1]
+        sums = torch.cat([dy.sum((2, 3), dtype=centred.dtype), (dy * centred).sum((2, 3))], 1)  # (N, 2 C)
+        bias_of, product_of = totals(groups.users, sums).split(channels, 1)
+        strength = -scale * groups.per_value
+        shift, slope = strength * bias_of, strength * inverse.square() * product_of
+        both = torch.cat([shift, slope], 1)
+        of_image = (torch.where(groups.executes, both[0], both[1]) * groups.inside)[:, :, None, None]
+        direct = torch.where(groups.executes, scale[0], scale[1])[:, :, None, None]
+        dx = torch.addcmul(torch.addcmul(of_image[:, :channels], centred, of_image[:, channels:]), dy, direct)
+        return dx.to(ctx.dtype), (product_of * inverse).sum(0), bias_of.sum(0), None, None, None

@@ -4,20 +4,12 @@ Every norm here is called as ``norm(x, loop, groups)`` with x ``(N, C, H, W)``, 
 groups the gate split the batch into (None where every image executes; always ignored in evaluation).
 """
 
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from drnn.core.groups import NormalizeGroups, group_moments
-
-
-class LoopGroups(NamedTuple):
-    """Who is who in one loop of one batch: bool masks ``(N,)``, or one bool where it is the same for all."""
-
-    arrives: Tensor | bool
-    executes: Tensor | bool
-
+from drnn.core.groups import LoopGroups, NormalizeGroups, group_moments
 
 LEAVING = LoopGroups(arrives=True, executes=False)
 """Every image of the batch leaves at this loop; None says the same of a batch that executes it."""
@@ -118,9 +110,7 @@ class DecisionBatchNorm2d(nn.BatchNorm2d):
             return self._one_group(input, self.running_mean, self.running_var, self.num_batches_tracked)
         if groups is LEAVING:
             return self._one_group(input, self.skipped_mean, self.skipped_var, self.skipped_num_batches_tracked)
-        assert isinstance(groups.arrives, Tensor)
-        assert isinstance(groups.executes, Tensor)
-        return self._two_groups(input, groups.arrives, groups.executes)
+        return self._two_groups(input, groups)
 
     def _one_group(self, x: Tensor, mean: Tensor | None, var: Tensor | None, batches: Tensor) -> Tensor:
         enough = x.shape[0] * x.shape[2] * x.shape[3] > 1
@@ -132,30 +122,23 @@ class DecisionBatchNorm2d(nn.BatchNorm2d):
             mean, var = self.running_mean, self.running_var
         return nn.functional.batch_norm(x, mean, var, self.weight, self.bias, enough, momentum, self.eps)
 
-    def _two_groups(self, x: Tensor, arrives: Tensor, executes: Tensor) -> Tensor:
+    def _two_groups(self, x: Tensor, groups: LoopGroups) -> Tensor:
         """Both groups in one batch, as masks: no shape depends on the data. Source: `NormalizeGroups`."""
-        members = torch.stack([arrives & executes, arrives & ~executes])
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        numbers = groups.numbers(x.shape[2] * x.shape[3], torch.promote_types(x.dtype, torch.float32))
         with torch.no_grad():
-            mean, var, count = group_moments(x, members)
-            enough = count > 1
-            assert self.running_mean is not None
-            assert self.running_var is not None
-            centre = torch.where(enough, mean, self.running_mean)
-            inverse = (torch.where(enough, var, self.running_var) + self.eps).rsqrt()
-            share = torch.where(enough, 1 / count.clamp(min=1), 0)
-        out = NormalizeGroups.apply(x, self.weight, self.bias, centre, inverse, share, members, executes)
-        self._follow(self.running_mean, self.running_var, mean[0], var[0], count[0], self.num_batches_tracked)
-        self._follow(self.skipped_mean, self.skipped_var, mean[1], var[1], count[1], self.skipped_num_batches_tracked)
+            mean, var, own = group_moments(x, numbers, self.running_mean, self.running_var)
+            inverse = (var + self.eps).rsqrt()
+        out = NormalizeGroups.apply(x, self.weight, self.bias, own, inverse, numbers)
+        with torch.no_grad():
+            unbiased = var * numbers.unbiased
+            moves = None if self.momentum is None else numbers.moves * self.momentum
+            running = (self.running_mean, self.running_var, self.num_batches_tracked)
+            skipped = (self.skipped_mean, self.skipped_var, self.skipped_num_batches_tracked)
+            for group, (running_mean, running_var, batches) in enumerate((running, skipped)):
+                batches += numbers.more[group]
+                share = numbers.moves[group] / batches.clamp(min=1) if moves is None else moves[group]
+                running_mean.lerp_(mean[group], share)  # by 0, every bit stays
+                running_var.lerp_(unbiased[group], share)
         return out
-
-    @torch.no_grad()
-    def _follow(
-        self, mean: Tensor, var: Tensor, new_mean: Tensor, new_var: Tensor, count: Tensor, batches: Tensor
-    ) -> None:
-        """Move the running statistics, or leave every bit of them where the group is too small to have any."""
-        enough = count > 1
-        batches += enough[0].long()
-        momentum = 1 / batches.clamp(min=1).to(mean.dtype) if self.momentum is None else self.momentum
-        unbiased = new_var * (count / (count - 1).clamp(min=1))
-        mean.copy_(torch.where(enough, mean.lerp(new_mean, momentum), mean))
-        var.copy_(torch.where(enough, var.lerp(unbiased, momentum), var))
