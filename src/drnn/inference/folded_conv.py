@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from drnn.core import LVBN2d
-from drnn.inference.laid_out import LaidOutWeights
+from drnn.inference.laid_out import LaidOutWeights, can_fuse
 
 # name -> what torch.ops.mkldnn calls it, with its scalars
 ACTIVATIONS: dict[str | None, tuple[str, list[float]]] = {
@@ -63,22 +63,50 @@ def finish(y: Tensor, residual: Tensor | None, activation: str | None) -> Tensor
     return y.clamp_(0.0, 6.0) if activation == "relu6" else y
 
 
+def can_fuse_now(x: Tensor) -> bool:
+    """Fused kernels take images, have no gradient, and are unknown to compilers."""
+    return x.numel() > 0 and not torch.compiler.is_compiling() and not (torch.is_grad_enabled() and x.requires_grad)
+
+
+def has_fused_cudnn(x: Tensor) -> bool:
+    """Whether cuDNN's convolutions with bias, sum and ReLU may be used for x; autocast knows nothing of them."""
+    return (
+        x.is_cuda
+        and x.dtype in (torch.float32, torch.float16)
+        and torch.version.hip is None
+        and torch.backends.cudnn.enabled
+        and torch.backends.cudnn.is_available()
+        and not torch.is_autocast_enabled("cuda")
+    )
+
+
+def relu_by_cudnn(
+    x: Tensor, weight: Tensor, bias: Tensor, residual: Tensor | None, stride: tuple[int, ...],
+    padding: tuple[int, ...], dilation: tuple[int, ...], groups: int,
+) -> Tensor:  # fmt: skip
+    """``relu(conv(x) + residual)`` in one kernel, on a GPU: passes over memory take longer there than arithmetic."""
+    if residual is None:
+        return torch.cudnn_convolution_relu(x, weight, bias, stride, padding, dilation, groups)
+    return torch.cudnn_convolution_add_relu(x, weight, residual, 1.0, bias, stride, padding, dilation, groups)
+
+
 class FoldedConv2d(nn.Module):
     """``activation(norm(conv(x)) + residual)`` in evaluation, with the norm of each loop folded in.
 
     On a CPU in float32, where torch has oneDNN, sum and activation run inside the convolution on weights laid out for
-    it when a size is met for the first time; elsewhere they run in place behind it. Both are for evaluation only.
+    it when a size is met for the first time; on a GPU in float32 and float16 bias, sum and ReLU run inside cuDNN's;
+    elsewhere they run in place behind it. All are for evaluation only.
 
     Args:
         conv: the convolution that the loops share.
         norm: an `LVBN2d`, one BatchNorm for all loops, or an Identity.
-        fuse: whether oneDNN's fused kernels may be used.
+        fuse: whether fused kernels of oneDNN and cuDNN may be used.
     """
 
     def __init__(self, conv: nn.Conv2d, norm: nn.Module, fuse: bool = True):
         super().__init__()
         self.stride, self.padding, self.dilation = conv.stride, cast(tuple[int, ...], conv.padding), conv.dilation
-        self.groups, self.fuse = conv.groups, fuse
+        self.groups, self.fuse, self._lays_out = conv.groups, fuse, fuse and can_fuse()
         norms = norms_of(norm)
         for loop, part in enumerate(norms):
             weight, bias = fold(conv, part)
@@ -94,6 +122,8 @@ class FoldedConv2d(nn.Module):
         if self._can_fuse(x):
             return self._fused(x, loop if self.num_sets > 1 else 0, activation, residual)
         weight, bias, places = self.as_arguments(loop)
+        if activation == "relu" and self._can_fuse_on_gpu(x):
+            return relu_by_cudnn(x, weight, bias, residual, **places)
         y = torch.nn.functional.conv2d(x, weight, bias, **places)
         return finish(y, residual, activation)
 
@@ -104,14 +134,10 @@ class FoldedConv2d(nn.Module):
         return self.get_buffer(f"weight{loop}"), self.get_buffer(f"bias{loop}"), places
 
     def _can_fuse(self, x: Tensor) -> bool:
-        return (
-            self.fuse
-            and x.device.type == "cpu"
-            and x.dtype == torch.float32
-            and x.numel() > 0
-            and not torch.compiler.is_compiling()
-            and not (torch.is_grad_enabled() and x.requires_grad)
-        )
+        return self._lays_out and x.device.type == "cpu" and x.dtype == torch.float32 and can_fuse_now(x)
+
+    def _can_fuse_on_gpu(self, x: Tensor) -> bool:
+        return self.fuse and has_fused_cudnn(x) and can_fuse_now(x)
 
     def _fused(self, x: Tensor, loop: int, activation: str | None, residual: Tensor | None) -> Tensor:
         where = (list(self.padding), list(self.stride), list(self.dilation), self.groups)

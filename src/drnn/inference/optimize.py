@@ -41,9 +41,9 @@ def optimize(
         model: any network of `drnn.models`.
         example: a batch ``(N, C, H, W)``; what ``channels_last`` and ``fuse`` leave open is then found by timing it.
         channels_last: the memory format, where it is known; without it and without ``example``, channels_last.
-        fuse: whether to use oneDNN's fused kernels on a CPU, where torch has them, if that is known; without it and
-            without ``example`` they are used. A fused call takes longer to start, so that single images of small
-            networks can be faster without.
+        fuse: whether to use fused kernels, of oneDNN on a CPU and of cuDNN on a GPU, where torch has them, if that is
+            known; without it and without ``example`` they are used. On a CPU a fused call takes longer to start, so
+            that single images of small networks can be faster without.
         compile: run every residual block through torch.compile instead, one graph for any batch size and all loops of a
             block; the first call of each takes seconds. Pre-activation blocks stay as they are. On a CPU it needs a C++
             compiler, and oneDNN's fused kernels are usually faster.
@@ -116,7 +116,7 @@ def refuse_capture(device: torch.device, compile: bool) -> None:
 @torch.inference_mode(False)
 def _optimised(model: AnyClassifier, channels_last: bool, fuse: bool, compile: bool) -> AnyClassifier:
     twin = deepcopy(model).eval()
-    make = partial(FoldedConv2d, fuse=fuse and can_fuse())
+    make = partial(FoldedConv2d, fuse=fuse)
     for parent in list(twin.modules()):
         for name, child in list(parent.named_children()):
             if isinstance(child, ResidualBlock | InvertedResidual):

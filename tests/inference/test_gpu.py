@@ -1,0 +1,68 @@
+"""Inference on a GPU: the same answers as on the CPU, whatever the batch and the form."""
+
+import pytest
+import torch
+
+import drnn
+from drnn.core.sorting import loop_sorting
+from drnn.inference.folded_conv import FoldedConv2d
+
+from .networks import lively, pictures
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+KINDS = ["dr_resnet16_cifar", "resnet20_cifar", "dr_resnet_digits", "preresnet110_cifar"]
+
+
+@pytest.fixture(autouse=True)
+def full_precision(monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+
+
+@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("count", [0, 1, 2, 150])
+@torch.inference_mode()
+def test_every_form_answers_as_on_a_cpu(name, count):
+    model = lively(drnn.create_model(name))
+    x = pictures(count, model.input_size)
+    expected, record = model.forward_with_gates(x)
+    there = model.to("cuda")
+    forms = [there, drnn.optimize(there), drnn.optimize(there, fuse=False, channels_last=False)]
+    for form in forms:
+        logits, found = form.forward_with_gates(x.cuda())
+        torch.testing.assert_close(logits.cpu(), expected, rtol=1e-4, atol=1e-4)
+        assert torch.equal(found.executed.cpu(), record.executed)
+        assert torch.equal(found.arrived.cpu(), record.arrived)
+
+
+@torch.inference_mode()
+def test_an_image_does_not_depend_on_its_batch():
+    model = drnn.optimize(lively(drnn.create_model("dr_resnet16_cifar")).to("cuda"))
+    x = pictures(100, (3, 32, 32)).cuda()
+    alone = torch.cat([model(image) for image in x.split(1)])
+    torch.testing.assert_close(model(x), alone, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+@pytest.mark.parametrize("channels_last", [True, False])
+@torch.inference_mode()
+def test_cudnn_fuses_exactly(dtype, channels_last):
+    torch.manual_seed(0)
+    conv, norm = torch.nn.Conv2d(16, 32, 3, 2, 1).eval(), torch.nn.BatchNorm2d(32).eval()
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    x, residual = (
+        part.cuda().to(dtype, memory_format=layout) for part in (torch.randn(5, 16, 9, 9), torch.randn(5, 32, 5, 5))
+    )
+    made = [FoldedConv2d(conv, norm, fuse).to("cuda", dtype).to(memory_format=layout) for fuse in (True, False)]
+    for other in (None, residual):
+        fused, plain = (layer(x, 0, "relu", None if other is None else other.clone()) for layer in made)
+        tolerance = 1e-5 if dtype == torch.float32 else 1e-2
+        torch.testing.assert_close(fused, plain, rtol=tolerance, atol=tolerance)
+        assert fused.is_contiguous(memory_format=layout)
+
+
+@torch.inference_mode()
+def test_the_form_for_gpus_is_the_one_that_runs(monkeypatch):
+    used = []
+    monkeypatch.setattr("drnn.core.loops.loop_sorting", lambda *given: used.append(1) or loop_sorting(*given))
+    lively(drnn.create_model("dr_resnet16_cifar")).to("cuda")(pictures(4, (3, 32, 32)).cuda())
+    assert used == [1, 1]
