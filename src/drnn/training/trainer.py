@@ -12,6 +12,7 @@ from drnn.data.records import RECORDS
 from drnn.models import model_spec
 from drnn.provenance import environment
 from drnn.storage import write_json
+from drnn.training.capture import timed_kernels
 from drnn.training.distributed import Workers, restarted, workers_of
 from drnn.training.evaluation import Evaluation
 from drnn.training.interrupt import Interrupted, Requests, polite_end
@@ -65,7 +66,7 @@ def train(
     """
     if recipe.threads:
         torch.set_num_threads(recipe.threads)
-    with workers_of(recipe.device) as workers, polite_end() as requests:
+    with workers_of(recipe.device) as workers, timed_kernels(workers.device), polite_end() as requests:
         source = workers.in_turn(lambda: load_data(recipe))
         torch.manual_seed(recipe.seed)
         model = build_model(recipe, source)
