@@ -1,4 +1,4 @@
-"""Blocks of README and docs that are made from result files: ``python tools/generated_blocks.py --check | --write``.
+"""Blocks of README and docs that are made from result files: ``python tools/generated_blocks.py [--write]``.
 
 A block stands between ``<!-- begin generated: NAME -->`` and ``<!-- end generated: NAME -->``.
 """
@@ -28,6 +28,7 @@ MAKERS: dict[str, Callable[[], str]] = {
     "export_sizes": tables_of_benchmarks.export_sizes,
     "gradients": tables_of_runs.gradients,
     "inference": tables_of_benchmarks.inference,
+    "inference_gpu": tables_of_benchmarks.inference_gpu,
     "ablation": tables_of_runs.ablation,
     "analysis": tables_of_runs.looked_at,
     "kept_memory": tables_of_benchmarks.kept_memory,

@@ -18,6 +18,7 @@ def read(path: str, command: str) -> dict:
 def source(path: str, environment: dict, seed: object) -> str:
     keys = ("commit", "date", "processor", "cores", "threads", "python", "torch")
     facts = ", ".join(f"{key} {environment[key]}" for key in keys)
+    facts += f", {environment['gpu']}" if environment.get("gpu") else ""
     facts += f", freed memory {environment['freed_memory']}" if "freed_memory" in environment else ""
     return f"\nFrom `{path}`: `{environment['command']}`, seed {seed}, {facts}.\n"
 

@@ -65,16 +65,19 @@ def export_sizes() -> str:
     return table(header, rows) + source(path, result["environment"], result["seed"])
 
 
-def inference() -> str:
-    path = "benchmarks/results/inference.json"
-    entries = read(path, f"drnn bench inference --json {path}")["entries"]
+def inference(path: str = "benchmarks/results/inference.json", how: str = "") -> str:
+    entries = read(path, f"drnn bench inference {how}--json {path}")["entries"]
     environments = [entry["environment"] for entry in entries]
-    how = {
+    changes = {
         "command": distinct((part["command"] for part in environments), "`, `"),
         "commit": distinct((part["commit"] for part in environments), " and "),
         "threads": "as above",
     }
-    return report.markdown(entries) + source(path, environments[-1] | how, entries[-1]["seed"])
+    return report.markdown(entries) + source(path, environments[-1] | changes, entries[-1]["seed"])
+
+
+def inference_gpu() -> str:
+    return inference("benchmarks/results/inference_gpu.json", "--device cuda ")
 
 
 def budget() -> str:

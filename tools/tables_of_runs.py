@@ -41,15 +41,19 @@ def _experiment(folder: Path, show: Callable[[Path], str]) -> str:
     hours = ", ".join(f"{result['row']} {result['train_s'] / 60:.0f}" for result in results)
     seeds = distinct(result["seed"] for result in results)
     commands = distinct((result["environment"]["command"] for result in results), "`, `")
-    begun = results[0]["trained_on"][0]
-    commits = distinct(part["commit"] for result in results for part in result["trained_on"])
+    machines = [part for result in results for part in result["trained_on"]]
+    where = distinct(
+        (f"{part.get('gpu') or part['processor']}, {part['cores']} cores, torch {part['torch']}" for part in machines),
+        "; ",
+    )
+    commits = distinct(part["commit"] for part in machines)
     lines = [
         f"**{results[0]['label']}**: {recipe['epochs']} epochs on {images} images, batch {recipe['batch_size']}, "
         f"lr {recipe['lr']:g} ({recipe['schedule']}), cutout {recipe['cutout'] or 'none'}, padding with "
         f"{recipe.get('padding_mode', 'zeros')}, tested on {tested}.",
         show(folder),
         f"From `{place}/*.json`: `{commands}`, seeds {seeds}, "
-        f"commits {commits}, {begun['processor']}, {begun['cores']} cores, torch {begun['torch']}. "
+        f"commits {commits}, {where}. "
         f"Minutes a run, several side by side: {hours}.\n",
     ]
     return "\n\n".join(line.rstrip("\n") for line in lines) + "\n"
