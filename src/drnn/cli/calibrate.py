@@ -27,9 +27,12 @@ def run(argv: list[str]) -> None:
     )
     parser.add_argument("--images", type=int, default=1000, help="training images to look at, at most")
     parser.add_argument("--data_root", type=str, default=None, help="where the data set is now, if it has moved")
+    parser.add_argument(
+        "--device", type=str, default="cpu", help="where it is timed, for --ms, and run: cpu, cuda, auto, ..."
+    )
     options = parser.parse_args(argv)
     folder, request = Path(options.run), parse_request(options.macs, options.ms)
-    budget = calibrate(folder, request, options.scope, options.images, options.data_root)
+    budget = calibrate(folder, request, options.scope, options.images, options.data_root, options.device)
     write_budget(folder, budget)
     found = budget.found
     print(

@@ -27,11 +27,12 @@ def run(argv: list[str]) -> None:
     parser.add_argument("--out", type=str, default=None, help="files' name without ending; RUN/curve by default")
     parser.add_argument("--picture", type=str, default=None, help="also draw it: a file ending in .png, .svg or .pdf")
     parser.add_argument("--data_root", type=str, default=None, help="where the data set is now, if it has moved")
+    parser.add_argument("--device", type=str, default="cpu", help="where all is run and timed: cpu, cuda, auto, ...")
     options = parser.parse_args(argv)
     folder = Path(options.run)
     result = curve(
         folder, [Path(static) for static in options.statics], options.points, options.scope, options.batch_size,
-        options.data_root,
+        options.data_root, options.device,
     )  # fmt: skip
     stem = options.out or str(folder / "curve")
     write_json(Path(f"{stem}.json"), result)

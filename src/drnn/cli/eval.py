@@ -20,11 +20,12 @@ def run(argv: list[str]) -> None:
         "--average", action="store_true", help="the moving average of the weights, of a run that has one"
     )
     parser.add_argument("--budget", action="store_true", help="with the thresholds of budget.json: see drnn calibrate")
+    parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda, ...")
     parser.add_argument("--json", action="store_true", help="print every number as JSON")
     options = parser.parse_args(argv)
     if options.average and options.budget:
         raise ValueError("--average and --budget received; a budget is found for the last weights, so give one of them")
-    model, recipe, dataset = load_run(Path(options.run), options.data_root, options.average)
+    model, recipe, dataset = load_run(Path(options.run), options.data_root, options.average, options.device)
     if options.budget:
         refuse_static(model)
         apply_budget(model, read_budget(Path(options.run)).thresholds)

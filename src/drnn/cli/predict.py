@@ -16,6 +16,7 @@ from drnn.inference import optimize
 from drnn.inference.images import find_images
 from drnn.inference.predict import Prediction, predict_files
 from drnn.inference.source import open_source
+from drnn.training.distributed import choose_device
 
 
 def run(argv: list[str]) -> int:
@@ -31,13 +32,15 @@ def run(argv: list[str]) -> int:
     parser.add_argument("--budget", action="store_true", help="with the thresholds of budget.json: see drnn calibrate")
     parser.add_argument("--batch_size", type=int, default=32, help="images at a time")
     parser.add_argument("--data_root", type=str, default=None, help="where the data set is now, if it has moved")
+    parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda, ...")
     options = parser.parse_args(argv)
     if options.batch_size < 1:
         raise ValueError(f"--batch_size {options.batch_size} received; it is 1 or more")
+    device = choose_device(options.device)
     model, preprocessing, classes, _ = open_source(options.run, options.data_root, options.budget, only_trained=True)
     costs, prepare = count_costs(model), Normalize(preprocessing.mean, preprocessing.std)
     files = find_images(options.images)
-    answers = predict_files(optimize(model), files, classes, prepare, options.batch_size, costs)
+    answers = predict_files(optimize(model.to(device)), files, classes, prepare, options.batch_size, costs, device)
     return WRITERS[options.format](map(_printable, answers))
 
 

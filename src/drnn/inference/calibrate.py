@@ -7,6 +7,7 @@ from pathlib import Path
 
 from drnn.costs import Costs, count_costs
 from drnn.data import Normalize, hold_out
+from drnn.data.transfer import to_device
 from drnn.inference.budget import Budget, apply_budget, fingerprint, refuse_static
 from drnn.inference.counterparts import static_macs
 from drnn.inference.dial import Dial, Scope
@@ -23,7 +24,12 @@ Thresholds = dict[str, float]
 
 
 def calibrate(
-    folder: Path, request: Request, scope: Scope = "global", images: int = 1000, data_root: str | None = None
+    folder: Path,
+    request: Request,
+    scope: Scope = "global",
+    images: int = 1000,
+    data_root: str | None = None,
+    device: str = "cpu",
 ) -> Budget:
     """Thresholds for a finished run, found on ``images`` of its training images; the weights stay as they are.
 
@@ -33,6 +39,7 @@ def calibrate(
         scope: one threshold for all gates, or one each.
         images: how many training images to look at, at most.
         data_root: where the data set is, if not where the recipe says.
+        device: where the images are run, and timed for a request in milliseconds: "cpu", "cuda", "auto", ...
 
     Returns:
         The thresholds, and what they cost on those images; for a request in milliseconds also ``ms_mean``, what was
@@ -40,13 +47,14 @@ def calibrate(
 
     Raises:
         ValueError: a request that no threshold meets to within `MOST_MISSED`; the message has what can be reached. Or a
-            network without gates.
+            network without gates, or a device that is not here.
         FileNotFoundError: no finished run.
     """
-    model, recipe, dataset = load_run(folder, data_root)
+    model, recipe, dataset = load_run(folder, data_root, device=device)
     refuse_static(model)
     normalize = Normalize(dataset.mean, dataset.std)
     held = hold_out(dataset, min(images, dataset.num_train - 1)).test_images
+    held = to_device(held, next(model.parameters()).device)
     costs = count_costs(model, dataset.image_size)
     dial = Dial(model, held, normalize, scope)
     deployed, timed = cache(lambda: optimize(model)), normalize(held[:TIMED])
@@ -57,7 +65,13 @@ def calibrate(
 
     target = macs_for(request, dial, costs, time_at)
     found = search(dial, costs, target)
-    kept = {"scope": scope, "images": len(held), "macs_target": target, "macs_mean": found.macs}
+    kept = {
+        "scope": scope,
+        "device": str(held.device),
+        "images": len(held),
+        "macs_target": target,
+        "macs_mean": found.macs,
+    }
     if request.unit == "ms":
         kept |= {"ms_mean": time_at(found.thresholds), "ms_images": len(timed)}
     return Budget(

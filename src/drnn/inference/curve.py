@@ -32,6 +32,7 @@ def curve(
     scope: Scope = "global",
     batch_size: int = 1,
     data_root: str | None = None,
+    device: str = "cpu",
 ) -> dict:
     """Turn a run's gates from closed to open and measure at every step; static runs are one point each.
 
@@ -45,14 +46,17 @@ def curve(
         scope: one threshold for all gates, or one each.
         batch_size: images at a time, for the time.
         data_root: where the data set is, if not where the recipes say.
+        device: where all is run and timed: "cpu", "cuda", "auto", ...
 
     Raises:
-        ValueError: fewer than two points, runs on other test images, or a network without gates.
+        ValueError: fewer than two points, runs on other test images, a network without gates, or a device that is not
+            here.
         FileNotFoundError: no finished run in a folder.
     """
     if points < 2 or batch_size < 1:
         raise ValueError(f"{points} points at batch size {batch_size} received; give 2 or more, and 1 or more")
-    model, _, data = load_run(folder, data_root)
+    model, _, found = load_run(folder, data_root, device=device)
+    data = found.to(next(model.parameters()).device)
     refuse_static(model)
     dial = Dial(model, hold_out(data, min(1000, data.num_train - 1)).test_images, _prepare(data), scope)
     deployed = optimize(model)
@@ -63,13 +67,21 @@ def curve(
         rows.append(_row(folder, model, data, position))
         works.append(partial(_run_turned, deployed, turned))
     for static in statics:
-        other, _, others = load_run(static, data_root)
+        other, _, others = load_run(static, data_root, device=device)
+        others = others.to(data.test_images.device)
         if not torch.equal(others.test_images, data.test_images):
             raise ValueError(f"{static} is on other test images than {folder}; compare like with like")
         rows.append(_row(static, other, others, None))
         works.append(optimize(other))
     _time(rows, works, _prepare(data)(data.test_images), batch_size)
-    return {"environment": environment(), "dataset": data.name, "scope": scope, "batch_size": batch_size, "rows": rows}
+    return {
+        "environment": environment(),
+        "dataset": data.name,
+        "scope": scope,
+        "device": device,
+        "batch_size": batch_size,
+        "rows": rows,
+    }
 
 
 def _prepare(data: AnyDataset) -> Normalize:

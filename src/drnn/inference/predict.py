@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from drnn.costs import Costs, count_costs
+from drnn.data.transfer import to_device
 from drnn.inference.images import UnreadableImage, read_image
 from drnn.models import Classifier
 
@@ -41,6 +42,7 @@ def predict_files(
     prepare: Callable[[Tensor], Tensor],
     batch_size: int = 32,
     costs: Costs | None = None,
+    device: torch.device | str = "cpu",
 ) -> Iterator[Prediction]:
     """Classify files in their order, ``batch_size`` at a time.
 
@@ -51,13 +53,14 @@ def predict_files(
         prepare: from uint8 ``(N, C, H, W)`` to what the network takes.
         batch_size: images at a time.
         costs: of the plain network, where ``model`` is optimised.
+        device: where ``model`` is.
     """
     costs = costs or count_costs(model)
     files = iter(files)
     while group := list(islice(files, batch_size)):
         read = [_read(path, model.input_size) for path in group]
         usable = [image for image in read if isinstance(image, Tensor)]
-        answers = iter(_classify(model, usable, classes, prepare, costs))
+        answers = iter(_classify(model, usable, classes, prepare, costs, device))
         for path, image in zip(group, read, strict=True):
             good = isinstance(image, Tensor)
             yield Prediction(str(path), *next(answers)) if good else Prediction(str(path), problem=image)
@@ -71,12 +74,17 @@ def _read(path: Path, size: tuple[int, int, int]) -> Tensor | str:
 
 
 def _classify(
-    model: Classifier, images: list[Tensor], classes: tuple[str, ...], prepare: Callable[[Tensor], Tensor], costs: Costs
+    model: Classifier,
+    images: list[Tensor],
+    classes: tuple[str, ...],
+    prepare: Callable[[Tensor], Tensor],
+    costs: Costs,
+    device: torch.device | str,
 ) -> list[tuple[str, float, int, int]]:
     if not images:
         return []
     with torch.inference_mode():
-        logits, record = model.forward_with_gates(prepare(torch.stack(images)))
+        logits, record = model.forward_with_gates(prepare(to_device(torch.stack(images), device)))
     confidence, best = logits.softmax(1).max(1)
     columns = (best, confidence, record.executed.sum(1), costs.macs_per_image(record))
     rows = zip(*(column.tolist() for column in columns), strict=True)

@@ -5,13 +5,14 @@ from pathlib import Path
 
 from drnn.data import AnyDataset
 from drnn.models import Classifier
+from drnn.training.distributed import choose_device
 from drnn.training.recipe import Recipe
 from drnn.training.run_folder import AVERAGE, WEIGHTS, build_model, load_weights, read_recipe
 from drnn.training.trainer import load_data
 
 
 def load_run(
-    folder: Path, data_root: str | None = None, average: bool = False
+    folder: Path, data_root: str | None = None, average: bool = False, device: str = "cpu"
 ) -> tuple[Classifier, Recipe, AnyDataset]:
     """The network of a finished run in evaluation mode, its recipe, and its data set.
 
@@ -19,15 +20,17 @@ def load_run(
         folder: the run.
         data_root: where the data set is, if not where the recipe says.
         average: the moving average of the weights, of a run that kept one, instead of the last.
+        device: where the network is put: "cpu", "cuda", "auto", ...; the data stays where it is.
 
     Raises:
         FileNotFoundError: no finished run there, or no data.
-        ValueError: a damaged or foreign file; the message says which.
+        ValueError: a damaged or foreign file, and the message says which; or a device that is not here.
     """
+    place = choose_device(device)
     recipe = read_recipe(folder)
     if data_root is not None:
         recipe = replace(recipe, data_root=data_root)
     dataset = load_data(recipe)
     model = build_model(recipe, dataset)
     load_weights(folder / (AVERAGE if average else WEIGHTS), model)
-    return model.eval(), recipe, dataset
+    return model.to(place).eval(), recipe, dataset
