@@ -17,13 +17,38 @@ def test_images_that_left_change_nothing():
     arrives = torch.tensor([True, True, False, True, False, True])
     executes = torch.tensor([True, False, False, True, False, False])
     results = []
-    for filling in (0.0, 1e6):
+    for filling in (0.0, 1e6, torch.inf, torch.nan):
         twin, filled = copy.deepcopy(norm), x.clone()
         filled[~arrives] = filling
         out = twin(filled, 0, LoopGroups(arrives, executes))
         results.append((out[arrives], *(buffer for _, buffer in twin.named_buffers())))
-    for zero, huge in zip(*results, strict=True):
-        assert torch.equal(zero, huge)
+    for zero, *others in zip(*results, strict=True):
+        assert all(torch.equal(zero, other) for other in others)
+
+
+def test_groups_serve_norms_over_maps_of_several_sizes():
+    groups = LoopGroups(torch.tensor([True, True, False]), torch.tensor([True, False, False]))
+    for values in (4, 1, 9):
+        numbers = groups.numbers(values, torch.float32)
+        assert numbers.unbiased[:, 0].tolist() == pytest.approx([values / max(values - 1, 1)] * 2)
+        assert numbers.more.tolist() == [int(values > 1)] * 2
+        assert groups.numbers(values, torch.float32) is numbers
+
+
+def test_half_precision_keeps_its_maps_in_half_precision_for_the_gradient():
+    x, kept = torch.randn(6, 4, 8, 8).bfloat16().requires_grad_(), []
+    groups = LoopGroups(torch.ones(6, dtype=torch.bool), torch.arange(6) < 3)
+    with torch.autograd.graph.saved_tensors_hooks(lambda part: kept.append(part) or part, lambda part: part):
+        out = DecisionBatchNorm2d(4)(x, 0, groups)
+    assert {part.dtype for part in kept if part.shape == x.shape} == {torch.bfloat16}
+    exact = x.detach().double().requires_grad_()
+    twin = DecisionBatchNorm2d(4).double()
+    weight = torch.randn(x.shape)
+    (got,), (expected,) = (
+        torch.autograd.grad((y * weight.to(y.dtype)).sum(), given)
+        for y, given in ((out, x), (twin(exact, 0, groups), exact))
+    )
+    torch.testing.assert_close(got.double(), expected, rtol=0.02, atol=0.02)
 
 
 @pytest.mark.parametrize("executing", [0, 1, 2])

@@ -4,7 +4,9 @@ import pytest
 import torch
 
 import drnn.core.sorting
+from drnn.bench.memory import peak_bytes
 from drnn.core import GateDecision
+from drnn.core.loops import loop_executing
 from drnn.core.sorting import Asked, loop_sorting
 
 from .small import images, make_block
@@ -36,9 +38,10 @@ class AddOne(torch.nn.Module):
     [
         ([3, 0, 1, 2, 2, 1, 3, 0, 3, 1, 2, 3], [12, 12, 8, 4]),  # 12, 10, 7 and 4 are there
         ([2] * 12, [12, 12, 12]),
-        ([1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], [12, 4]),
+        ([1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], [12, 4]),
         ([0, 0, 1, 2, 2, 2, 2, 2, 2, 2, 2, 2], [12, 12, 10]),  # no more than were there
         ([0] * 12, [12]),
+        ([0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], [12, 1, 1]),  # one alone is alone
     ],
 )
 def test_a_batch_shrinks_in_steps_and_no_image_is_counted_twice(loops, sizes, monkeypatch):
@@ -53,6 +56,19 @@ def test_a_batch_shrinks_in_steps_and_no_image_is_counted_twice(loops, sizes, mo
     assert record.arrived.sum(1).tolist() == [min(count + 1, 4) for count in loops]
     assert block.gate.sizes == sizes
     assert torch.equal(x, before)
+
+
+def test_no_more_is_kept_than_the_form_for_a_cpu_keeps():
+    """However often somebody leaves."""
+    held = []
+    for form in (loop_executing, loop_sorting):
+        block, x = make_block(loops=12).eval(), images(32, 4, 16)
+        x[:, 0, 0, 0] = NUMBER * torch.arange(32)
+        block.body, block.evaluation_form = AddOne(), form
+        with torch.inference_mode():
+            block.gate = Script([min(number, 12) for number in range(32)])
+            held.append(peak_bytes(lambda block=block, x=x: block(x)) / x.nbytes)
+    assert held[1] < held[0] + 1.5
 
 
 def test_a_question_is_answered():

@@ -167,6 +167,15 @@ def test_rcnn_unrolls_three_times_after_the_first():
     assert len(calls) == 3
 
 
+def test_the_training_form_is_traced_for_free_sizes():
+    model = set_dense(create_model("dr_resnet_digits")).train()
+    auto = torch.export.Dim.AUTO
+    program = torch.export.export(
+        model, (torch.randn(4, 1, 8, 8),), dynamic_shapes=({0: auto, 2: auto, 3: auto},), strict=False
+    )
+    assert any("lerp" in str(node.target) for node in program.graph.nodes)
+
+
 @pytest.mark.parametrize("training", [True, False])
 def test_the_dense_form_is_one_graph_without_breaks(training):
     torch.manual_seed(0)

@@ -20,7 +20,8 @@ class RecursiveBlock(nn.Module):
         x   = a_t * body(x, t) + (1 - a_t) * x
 
     Training computes the images that *arrive* at a loop, which is all that any gradient needs; norms that take
-    their statistics over the whole batch get all of it. Evaluation computes only the images that *execute*.
+    their statistics over the whole batch get all of it. Evaluation computes only the images that *execute*; elsewhere
+    than on a CPU, of 128 images and more, a few of those who just left as well: see `drnn.core.sorting`.
 
     Args:
         body: called as ``body(x, loop, groups)``; keeps the shape; the residual is inside.

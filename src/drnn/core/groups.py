@@ -16,9 +16,10 @@ class GroupNumbers(NamedTuple):
 
     Attributes:
         executes: ``(N, 1)``, bool.
+        arrives: ``(N, 1)``, bool: the members of either group.
         share: ``(2, N)``, 1 over the group's images for its members, 0 elsewhere.
         users: ``(2, N)``, 1 where an image is normalised by that group, member or not.
-        inside: ``(N, 1)``, 1 for members of either.
+        inside: ``(N, 1)``, 1 for members of either, 0 for others.
         enough: ``(2, 1)``, whether n > 1.
         more: ``(2,)``, the same as a whole number.
         moves: ``(2,)``, the same as a fraction.
@@ -27,6 +28,7 @@ class GroupNumbers(NamedTuple):
     """
 
     executes: Tensor
+    arrives: Tensor
     share: Tensor
     users: Tensor
     inside: Tensor
@@ -47,6 +49,8 @@ class LoopGroups:
 
     def numbers(self, values: int, dtype: torch.dtype) -> GroupNumbers:
         """Of masks, for norms over ``values`` pixels an image; made once for all norms of a loop."""
+        if not isinstance(values, int):  # a size that is free while this is traced
+            return self._numbers(values, dtype)
         key = values, dtype
         if key not in self._made:
             self._made[key] = self._numbers(values, dtype)
@@ -68,7 +72,16 @@ class LoopGroups:
         share = members / images.clamp(min=1)
         moves = more.to(dtype)
         return GroupNumbers(
-            self.executes[:, None], share, users, inside[:, None], enough, more, moves, per_value, unbiased
+            self.executes[:, None],
+            self.arrives[:, None],
+            share,
+            users,
+            inside[:, None],
+            enough,
+            more,
+            moves,
+            per_value,
+            unbiased,
         )
 
 
@@ -83,7 +96,8 @@ def group_moments(
     """Mean ``(2, C)`` and biased variance ``(2, C)`` of each group, and every image's own group's mean ``(N, C)``.
 
     Reads x once, for every image's own moments, and pools those; stable for a large mean, because no raw square is
-    ever summed. A group that has not enough values gets the running ones.
+    ever summed. A group that has not enough values gets the running ones; images of neither group count for nothing,
+    whatever they have become.
 
     Args:
         x: ``(N, C, H, W)``; half precision is summed in float32.
@@ -92,10 +106,11 @@ def group_moments(
         running_var: ``(C,)``.
     """
     var, mean = torch.var_mean(x.to(torch.promote_types(x.dtype, torch.float32)), (2, 3), correction=0)
+    mean = torch.where(groups.arrives, mean, 0)
     centre = torch.where(groups.enough, totals(groups.share, mean), running_mean)
     own = torch.where(groups.executes, centre[0], centre[1])
     apart = mean - own
-    spread = totals(groups.share, torch.addcmul(var, apart, apart))
+    spread = totals(groups.share, torch.where(groups.arrives, torch.addcmul(var, apart, apart), 0))
     return centre, torch.where(groups.enough, spread, running_var), own
 
 
@@ -125,7 +140,7 @@ class NormalizeGroups(torch.autograd.Function):
         x, weight, bias, own, inverse, groups = inputs
         scale = inverse * weight
         centred = x - own[:, :, None, None]
-        ctx.save_for_backward(centred, scale, inverse)
+        ctx.save_for_backward(centred if centred.dtype == x.dtype else x, own, scale, inverse)  # the smaller of the two
         ctx.groups, ctx.dtype = groups, x.dtype
         scale_of_image = torch.where(groups.executes, scale[0], scale[1])[:, :, None, None]
         return torch.addcmul(bias[:, None, None], centred, scale_of_image).to(x.dtype)
@@ -133,8 +148,8 @@ class NormalizeGroups(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         """Gradients of x, weight and bias."""
-        (centred, scale, inverse), (dy,), groups = ctx.saved_tensors, gradients, ctx.groups
-        channels = scale.shape[1]
+        (kept, own, scale, inverse), (dy,), groups = ctx.saved_tensors, gradients, ctx.groups
+        centred, channels = kept if kept.dtype == own.dtype else kept - own[:, :, None, None], scale.shape[1]
         sums = torch.cat([dy.sum((2, 3), dtype=centred.dtype), (dy * centred).sum((2, 3))], 1)  # (N, 2 C)
         bias_of, product_of = totals(groups.users, sums).split(channels, 1)
         strength = -scale * groups.per_value

@@ -135,6 +135,6 @@ def _global_hooks() -> bool:
 
 
 def _blend(looping: Tensor, new: Tensor, old: Tensor) -> Tensor:
-    """New where looping is 1, old where it is 0, both to the bit; the gradient is that of the weighted sum."""
+    """New where looping is 1, old where it is 0, unchanged; the gradient is that of the weighted sum."""
     dtype = torch.promote_types(new.dtype, old.dtype)
     return torch.lerp(old.to(dtype), new.to(dtype), looping[:, None, None, None].to(dtype))

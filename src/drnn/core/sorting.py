@@ -11,40 +11,40 @@ SIZES = 64  # that a batch may shrink to
 
 
 def loop_sorting(gate: nn.Module, body: nn.Module, num_loops: int, x: Tensor) -> tuple[Tensor, list[LoopStep]]:
-    """Evaluation: an image that leaves is never computed again, and the loop ends with the last of them.
+    """Evaluation: an image that leaves is done, and the loop ends with the last of them.
 
     The host has to know how many go on, and waits for that once a gate. Whatever else there is to do is started before:
     the device sorts those who go on to the front while the host gets its answer, and then the next loop is all that is
-    left to start, on the front of what was sorted. Those behind stay where they are until the block ends.
+    left to start, on the front of what was sorted; those behind go to their place in the result after that.
 
     A GPU's library looks for kernels at every size that it has not met, which took longer than to run them. So a batch
     shrinks in 64 steps at most: a few of those who just left may be computed once more, and what comes out is dropped.
     """
     step = max(1, len(x) // SIZES)
-    whole, rows = x, torch.arange(0)  # no rows yet: x is still the whole batch
-    left: list[tuple[Tensor, Tensor]] = []
+    whole, out, rows = x, None, torch.arange(0)  # no rows yet: x is still the whole batch
     steps = []
     for loop in range(num_loops):
         answer = gate(x)
-        if left and len(rows) < len(x):
+        if out is not None and len(rows) < len(x):
             answer = GateDecision(answer.margin[: len(rows)], answer.deciding_margin[: len(rows)])
-        steps.append(LoopStep(answer, rows if left else None))
+        steps.append(LoopStep(answer, None if out is None else rows))
         executes = answer.executes
         asked = Asked(executes.sum())
         order = executes.argsort(descending=True, stable=True)
-        images, places = take(x, order), rows.index_select(0, order) if left else order
+        images, places = take(x, order), order if out is None else rows.index_select(0, order)
         count = asked.wait()
         if count == 0:
             break
-        if count < len(executes):
-            left.append((places[count:], images[count:]))
-            rows, x = places[:count], images[: -(-count // step) * step]
-        x = body(x, loop, None)
-    if not left:
+        if count == len(executes):
+            x = body(x, loop, None)
+            continue
+        rows = places[:count]
+        x = body(images[: 1 if count == 1 else -(-count // step) * step], loop, None)
+        out = torch.empty_like(whole) if out is None else out
+        put(out, places[count:], images[count:])
+    if out is None:
         return x, steps
-    out = torch.empty_like(whole)
-    for places, images in (*left, (rows, x[: len(rows)])):
-        put(out, places, images)
+    put(out, rows, x[: len(rows)])
     return out, steps
 
 
@@ -52,7 +52,7 @@ class Asked:
     """A whole number ``()`` on its way to the host; `wait` waits for this number, not for what was started after it."""
 
     def __init__(self, number: Tensor):
-        self.number, self.event = number.to("cpu", non_blocking=True), None
+        self.number, self.event = number.to("cpu", non_blocking=number.is_cuda), None
         if number.is_cuda:
             self.event = torch.cuda.Event()
             self.event.record(torch.cuda.current_stream(number.device))
