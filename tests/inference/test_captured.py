@@ -147,6 +147,38 @@ def test_the_dense_form_too(way):
     torch.testing.assert_close(drnn.set_dense(fast)(x), expected, rtol=0, atol=1e-4)
 
 
+@torch.inference_mode()
+def test_blocks_that_mask_are_recorded_with_what_stands_around_them(way):
+    device, make = way
+    with torch.inference_mode(False):
+        model = small("dr_resnet16_cifar", device)
+        fast = CapturedNetwork(drnn.optimize(model, fuse=False, mask=True), make())
+    x = pictures(8, (3, 32, 32)).to(device)
+    for threshold in (0.0, 9.0, -torch.inf):  # after recording, too
+        for network in (model, fast):
+            apply_budget(network, dict.fromkeys(gates_of(model), threshold))
+        expected, record = model.forward_with_gates(x)
+        torch.testing.assert_close(torch.cat([fast(image) for image in x.split(1)]), expected, rtol=0, atol=1e-4)
+        logits, found = fast.forward_with_gates(x)
+        torch.testing.assert_close(logits, expected, rtol=0, atol=1e-4)
+        assert torch.equal(found.executed, record.executed)
+        assert torch.equal(found.arrived, record.arrived)
+    assert len(fast.recordings.made) == 1
+    drnn.set_dense(fast, False)
+    torch.testing.assert_close(fast(x[:1]), model(x[:1]), rtol=0, atol=1e-4)
+
+
+def test_lots_are_not_recorded_where_blocks_mask(way):
+    device, make = way
+    model = small("dr_resnet16_cifar", device, gate_noise="always")
+    for gate in gates_of(model).values():
+        gate.decide = drnn.create_model("dr_resnet16_cifar", gate_noise="always").layer2[1].gate.decide
+    fast = CapturedNetwork(drnn.optimize(model, mask=True), make())
+    x = pictures(1, (3, 32, 32)).to(device)
+    assert len({int(fast.forward_with_gates(x)[1].executed.sum()) for _ in range(40)}) > 1
+    assert len({float(fast(x).sum()) for _ in range(40)}) > 1
+
+
 def test_a_copy_and_a_network_that_moves_record_anew(way, tmp_path):
     device, make = way
     fast = captured(small("dr_resnet_digits", device), make)

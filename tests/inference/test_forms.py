@@ -9,6 +9,7 @@ import torch
 import drnn
 from drnn.core.loops import loop_dense, loop_executing
 from drnn.inference import choose_form
+from drnn.inference.optimize import open_masks
 from drnn.models import set_dense
 from drnn.timing import PairedTimes
 
@@ -64,3 +65,23 @@ def test_blocks_of_convnet_aig_get_their_form_back():
     with pytest.raises(ValueError, match="takes float"):
         choose_form(model, torch.ones(2, 1, 32, 32))
     assert {block.dense for block in model.modules() if hasattr(block, "dense")} == {True}
+
+
+@pytest.mark.parametrize("dense", [False, True])
+@pytest.mark.parametrize("mask", [None, False, True])
+def test_an_optimised_network_skips_or_masks_as_asked_and_else_as_before(dense, mask):
+    model, x = set_dense(lively(drnn.create_model("dr_resnet16_cifar")), dense), pictures(6, (3, 32, 32))
+    for example in (None, x):
+        fast = drnn.optimize(model, example, mask=mask, fuse=True, channels_last=True)
+        assert forms_of(fast) == {loop_dense if (dense if mask is None else mask) else loop_executing}
+        torch.testing.assert_close(fast(x), model(x), rtol=0, atol=1e-4)
+
+
+def test_only_where_the_host_runs_ahead_and_gates_are_asked_is_there_a_choice():
+    with torch.device("meta"):
+        gated, static, open_ones = map(drnn.create_model, ("dr_resnet16_cifar", "resnet20_cifar", "r_resnet53_lvbn"))
+        adaptive = drnn.create_model("aig_resnet50")
+    assert open_masks(gated, None) == open_masks(adaptive, None) == [False, True]
+    assert open_masks(gated, True) == [True]
+    assert open_masks(static, None) == open_masks(open_ones, None) == [None]
+    assert open_masks(drnn.create_model("dr_resnet16_cifar"), None) == [None]

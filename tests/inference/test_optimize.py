@@ -179,10 +179,24 @@ def test_an_example_decides_what_is_left_open(options, timed):
     assert_equal(fast(x), model(x))
 
 
-def test_without_an_example_kernels_are_fused_where_torch_has_them():
-    for options, fused in (({}, True), ({"fuse": False}, False)):
-        fast = drnn.optimize(drnn.create_model("dr_resnet_digits"), **options)
-        assert {module.fuse for module in fast.modules() if isinstance(module, FoldedConv2d)} == {fused}
+def test_without_an_example_kernels_are_fused_where_torch_has_them(monkeypatch):
+    x = torch.randn(2, 1, 8, 8)
+    for has in (can_fuse(), False):
+        monkeypatch.setattr("drnn.inference.folded_conv.can_fuse", lambda has=has: has)
+        for options, fused in (({}, has), ({"fuse": False}, False)):
+            fast = drnn.optimize(drnn.create_model("dr_resnet_digits"), **options)
+            with torch.inference_mode():
+                fast(x)
+            laid_out = {len(module._laid_out) > 0 for module in fast.modules() if isinstance(module, FoldedConv2d)}
+            assert (True in laid_out) is fused
+
+
+def test_a_compiler_is_not_led_to_what_it_cannot_trace(monkeypatch):
+    monkeypatch.setattr("torch.compiler.is_compiling", lambda: True)
+    monkeypatch.setattr("drnn.inference.folded_conv.has_fused_cudnn", lambda x: 1 / 0)
+    conv, norm = torch.nn.Conv2d(4, 4, 1), torch.nn.BatchNorm2d(4).eval()
+    y = FoldedConv2d(conv, norm)(torch.ones(1, 4, 2, 2), 0, "relu", torch.ones(1, 4, 2, 2))
+    assert y.shape == (1, 4, 2, 2)
 
 
 @pytest.mark.parametrize("name", ["dr_resnet_digits", "dr_mobilenetv2", "aig_resnet110_cifar"])

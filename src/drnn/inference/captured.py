@@ -5,7 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from drnn.core import LoopGroups, RecursiveBlock
+from drnn.core import GateRecord, LoopGroups, RecursiveBlock
+from drnn.core.loops import loop_dense
 from drnn.inference.budget import apply_budget, gates_of
 from drnn.inference.folded_blocks import refuse_training
 from drnn.inference.folded_gate import FoldedGate
@@ -20,10 +21,13 @@ class Stretch(nn.Module):
     def __init__(self, parts: tuple[Work, ...], recordings: Recordings, name: str):
         super().__init__()
         self.parts, self.recordings, self.name = parts, recordings, name
+        self.masked = [part for part in parts if isinstance(part, RecursiveBlock)]
 
     def forward(self, x: Tensor) -> Tensor:
-        """Run them."""
+        """Run them; unrecorded where a block has been told to skip meanwhile."""
         refuse_training(self)
+        if not all(map(masks, self.masked)):
+            return self.in_turn(x)
         return self.recordings.run((self.name,), self.in_turn, x)
 
     def in_turn(self, x: Tensor) -> Tensor:
@@ -31,6 +35,20 @@ class Stretch(nn.Module):
         for part in self.parts:
             x = part(x)
         return x
+
+    def forward_with_gates(self, x: Tensor) -> tuple[Tensor, list[GateRecord]]:
+        """Run them one by one, unrecorded where one masks, and tell what its gate did."""
+        if not self.masked:
+            return self(x), []
+        refuse_training(self)
+        records = []
+        for part in self.parts:
+            if isinstance(part, RecursiveBlock):
+                x, record = part.forward_with_gates(x)
+                records.append(record)
+            else:
+                x = part(x)
+        return x, records
 
 
 class CapturedBody(nn.Module):
@@ -58,13 +76,21 @@ class CapturedGate(FoldedGate):
         return self.recordings.run((self.name,), super().margin, x)
 
 
+def masks(block: nn.Module) -> bool:
+    """Whether a block's every loop runs, whatever its gate says, so that the host has nothing to decide."""
+    if not isinstance(block, RecursiveBlock) or block.evaluation_form is not loop_dense:
+        return False
+    return not getattr(getattr(block.gate, "decide", None), "random_in_evaluation", False)
+
+
 class CapturedNetwork(Classifier):
     """An optimised network that runs images which are alone in their batch, or left alone in it, as CUDA graphs.
 
     A static network becomes one graph; a recursive one a graph for what stands before, between and behind its recursive
     blocks, and in each of these one for the gate and one for every loop. For each the host copies the image in, starts
-    the graph, and copies the result out; the device is waited for once a gate. Gates that draw lots, and the blocks of
-    ConvNet-AIG, are not recorded. Everything else, such as larger batches, other devices and autocast, runs as before.
+    the graph, and copies the result out; the device is waited for once a gate. Blocks that mask when this is made are
+    no decisions: they are recorded with what stands around them. Gates that draw lots, and the blocks of ConvNet-AIG,
+    are not recorded. Everything else, such as larger batches, other devices and autocast, runs as before.
 
     Gates have the optimised network's names, so budgets fit. A graph keeps the numeric settings, such as TF32, of the
     moment it was recorded at. Not for several threads or streams at once: they would share its buffers.
@@ -84,7 +110,7 @@ class CapturedNetwork(Classifier):
         rows: list[nn.Module] = []
         parts: list[Work] = [network.stem]
         for number, block in enumerate(network.blocks()):
-            if not isinstance(block, GATED):
+            if not isinstance(block, GATED) or masks(block):
                 parts.append(block)
                 continue
             if parts:
@@ -98,6 +124,19 @@ class CapturedNetwork(Classifier):
         rows.append(Stretch((*parts, network.head), self.recordings, "last"))
         self.rows = tuple(rows)  # a tuple registers nothing: the children do
         self.eval()
+
+    def forward_with_gates(self, x: Tensor) -> tuple[Tensor, GateRecord]:
+        """Classify, and report all T loop slots; recursive blocks that mask run unrecorded for that."""
+        images, records = x, []
+        x = self._checked(x)
+        for row in self.rows:
+            if isinstance(row, Stretch):
+                x, found = row.forward_with_gates(x)
+                records += found
+            else:
+                x, record = row.forward_with_gates(x)  # type: ignore[operator]
+                records.append(record)
+        return x, GateRecord.join(records, like=images)
 
     def stem(self, x: Tensor) -> Tensor:
         """Nothing: what stands before the first decision is the first of `blocks`."""

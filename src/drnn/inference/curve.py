@@ -108,7 +108,8 @@ def _time(rows: list[dict], works: list[Callable[[Tensor], object]], images: Ten
     """
     parts = images.split(batch_size)[: max(1, min(BATCHES, len(images) // batch_size))]
     turns = [lambda turn, work=work: work(parts[turn % len(parts)]) for work in works]
-    for row, times in zip(rows, time_in_turns(turns, len(parts)), strict=True):
+    warmup = 3 if images.device.type == "cpu" else len(parts)  # a GPU's library looks for kernels at each new size
+    for row, times in zip(rows, time_in_turns(turns, len(parts), warmup), strict=True):
         each = tuple(1e3 * spent / len(part) for spent, part in zip(times, parts, strict=True))
         row |= {"latency_ms": median(each), "p95_ms": p95(each)}
 

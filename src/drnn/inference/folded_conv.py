@@ -69,24 +69,30 @@ def can_fuse_now(x: Tensor) -> bool:
 
 
 def has_fused_cudnn(x: Tensor) -> bool:
-    """Whether cuDNN's convolutions with bias, sum and ReLU may be used for x; autocast knows nothing of them."""
+    """Whether cuDNN's convolution with sum and ReLU may be used for x.
+
+    Autocast knows nothing of it, and it is not deterministic where that was asked for.
+    """
     return (
         x.is_cuda
         and x.dtype in (torch.float32, torch.float16)
         and torch.version.hip is None
         and torch.backends.cudnn.enabled
         and torch.backends.cudnn.is_available()
+        and not torch.backends.cudnn.deterministic
+        and not torch.are_deterministic_algorithms_enabled()
         and not torch.is_autocast_enabled("cuda")
     )
 
 
-def relu_by_cudnn(
-    x: Tensor, weight: Tensor, bias: Tensor, residual: Tensor | None, stride: tuple[int, ...],
-    padding: tuple[int, ...], dilation: tuple[int, ...], groups: int,
+def sum_by_cudnn(
+    x: Tensor, weight: Tensor, bias: Tensor, residual: Tensor, stride: tuple[int, ...], padding: tuple[int, ...],
+    dilation: tuple[int, ...], groups: int,
 ) -> Tensor:  # fmt: skip
-    """``relu(conv(x) + residual)`` in one kernel, on a GPU: passes over memory take longer there than arithmetic."""
-    if residual is None:
-        return torch.cudnn_convolution_relu(x, weight, bias, stride, padding, dilation, groups)
+    """``relu(conv(x) + residual)`` in one kernel, on a GPU: passes over memory take longer there than arithmetic.
+
+    ReLU alone is left outside: torch hands cuDNN's kernel for it memory that was never written, times 0.
+    """
     return torch.cudnn_convolution_add_relu(x, weight, residual, 1.0, bias, stride, padding, dilation, groups)
 
 
@@ -94,7 +100,7 @@ class FoldedConv2d(nn.Module):
     """``activation(norm(conv(x)) + residual)`` in evaluation, with the norm of each loop folded in.
 
     On a CPU in float32, where torch has oneDNN, sum and activation run inside the convolution on weights laid out for
-    it when a size is met for the first time; on a GPU in float32 and float16 bias, sum and ReLU run inside cuDNN's;
+    it when a size is met for the first time; on a GPU in float32 and float16 a sum and its ReLU run inside cuDNN's;
     elsewhere they run in place behind it. All are for evaluation only.
 
     Args:
@@ -122,8 +128,8 @@ class FoldedConv2d(nn.Module):
         if self._can_fuse(x):
             return self._fused(x, loop if self.num_sets > 1 else 0, activation, residual)
         weight, bias, places = self.as_arguments(loop)
-        if activation == "relu" and self._can_fuse_on_gpu(x):
-            return relu_by_cudnn(x, weight, bias, residual, **places)
+        if activation == "relu" and residual is not None and self._can_fuse_on_gpu(x):
+            return sum_by_cudnn(x, weight, bias, residual, **places)
         y = torch.nn.functional.conv2d(x, weight, bias, **places)
         return finish(y, residual, activation)
 
@@ -137,7 +143,7 @@ class FoldedConv2d(nn.Module):
         return self._lays_out and x.device.type == "cpu" and x.dtype == torch.float32 and can_fuse_now(x)
 
     def _can_fuse_on_gpu(self, x: Tensor) -> bool:
-        return self.fuse and has_fused_cudnn(x) and can_fuse_now(x)
+        return self.fuse and can_fuse_now(x) and has_fused_cudnn(x)
 
     def _fused(self, x: Tensor, loop: int, activation: str | None, residual: Tensor | None) -> Tensor:
         where = (list(self.padding), list(self.stride), list(self.dilation), self.groups)

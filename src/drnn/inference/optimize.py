@@ -9,14 +9,15 @@ from typing import TypeVar, cast
 import torch
 from torch import Tensor, nn
 
-from drnn.core import Gate
+from drnn.core import Gate, OpenGate
 from drnn.inference.captured import CapturedNetwork
 from drnn.inference.folded_blocks import FoldedPreActivation, FoldedResidual
 from drnn.inference.folded_conv import FoldedConv2d
 from drnn.inference.folded_gate import FoldedGate, can_fold, keep_threshold
 from drnn.inference.laid_out import can_fuse
-from drnn.models import Classifier
+from drnn.models import Classifier, set_dense
 from drnn.models.blocks import InvertedResidual, PreActivationBlock, ResidualBlock
+from drnn.models.classifier import GATED
 from drnn.timing import time_pairs
 
 AnyClassifier = TypeVar("AnyClassifier", bound=Classifier)
@@ -29,6 +30,7 @@ def optimize(
     fuse: bool | None = None,
     compile: bool = False,
     capture: bool = False,
+    mask: bool | None = None,
 ) -> AnyClassifier:
     """A copy of a network for inference; the original and its weights stay as they are.
 
@@ -39,7 +41,8 @@ def optimize(
 
     Args:
         model: any network of `drnn.models`.
-        example: a batch ``(N, C, H, W)``; what ``channels_last`` and ``fuse`` leave open is then found by timing it.
+        example: a batch ``(N, C, H, W)``; what ``channels_last``, ``fuse`` and, on a GPU, ``mask`` leave open is then
+            found by timing it.
         channels_last: the memory format, where it is known; without it and without ``example``, channels_last.
         fuse: whether to use fused kernels, of oneDNN on a CPU and of cuDNN on a GPU, where torch has them, if that is
             known; without it and without ``example`` they are used. On a CPU a fused call takes longer to start, so
@@ -50,6 +53,9 @@ def optimize(
         capture: on a GPU, run batches of one image as CUDA graphs; see `drnn.inference.captured.CapturedNetwork`, which
             is then returned. A graph is recorded when it is met for the first time, or all at once for an ``example``
             of one image.
+        mask: whether gated blocks compute every image and mask the results of those that left, which never waits for
+            the device, instead of skipping; without it and without ``example``, and on a CPU, as in ``model``. What is
+            faster depends on the size of the batch.
 
     Returns:
         A network of the same kind in evaluation mode. It cannot be trained, and its ``state_dict`` is its own, the
@@ -73,11 +79,14 @@ def optimize(
         refuse_capture(device, compile)
     make = partial(_captured if capture else _optimised, model, compile=compile)
     if example is None:
-        made = make(channels_last is not False, fuse is not False)
+        made = make(channels_last is not False, fuse is not False, mask)
     else:
-        if fuse is None and (compile or device.type != "cpu" or not can_fuse()):
+        if fuse is None and (
+            compile or device.type not in ("cpu", "cuda") or (device.type == "cpu" and not can_fuse())
+        ):
             fuse = True  # nothing to choose
-        made = fastest([partial(make, *form) for form in open_forms(channels_last, fuse)], example)
+        forms = product(open_forms(channels_last, fuse), open_masks(model, mask))
+        made = fastest([partial(make, *form, masked) for form, masked in forms], example)
     if isinstance(made, CapturedNetwork) and example is not None and len(example) == 1:
         made.rehearse(example)
     return cast(AnyClassifier, made)
@@ -114,7 +123,9 @@ def refuse_capture(device: torch.device, compile: bool) -> None:
 
 
 @torch.inference_mode(False)
-def _optimised(model: AnyClassifier, channels_last: bool, fuse: bool, compile: bool) -> AnyClassifier:
+def _optimised(
+    model: AnyClassifier, channels_last: bool, fuse: bool, mask: bool | None, compile: bool
+) -> AnyClassifier:
     twin = deepcopy(model).eval()
     make = partial(FoldedConv2d, fuse=fuse)
     for parent in list(twin.modules()):
@@ -134,16 +145,25 @@ def _optimised(model: AnyClassifier, channels_last: bool, fuse: bool, compile: b
     if channels_last:
         twin.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         twin.get_submodule("conv1").register_forward_pre_hook(_to_channels_last)
+    if mask is not None:
+        set_dense(twin, mask)
     return twin.requires_grad_(False).eval()
 
 
-def _captured(model: AnyClassifier, channels_last: bool, fuse: bool, compile: bool) -> AnyClassifier:
-    return cast(AnyClassifier, CapturedNetwork(_optimised(model, channels_last, fuse, compile)))
+def _captured(model: AnyClassifier, channels_last: bool, fuse: bool, mask: bool | None, compile: bool) -> AnyClassifier:
+    return cast(AnyClassifier, CapturedNetwork(_optimised(model, channels_last, fuse, mask, compile)))
 
 
 def _to_channels_last(module: nn.Module, arguments: tuple) -> tuple:
     x, *rest = arguments
     return x.contiguous(memory_format=torch.channels_last), *rest
+
+
+def open_masks(model: Classifier, mask: bool | None) -> list[bool | None]:
+    """Every form of gated blocks that ``mask`` leaves open: on a CPU, and without a gate, that of ``model``."""
+    asks = [block for block in model.modules() if isinstance(block, GATED) and not isinstance(block.gate, OpenGate)]
+    on_cpu = next(model.parameters()).device.type == "cpu"
+    return [mask] if mask is not None or on_cpu or not asks else [False, True]
 
 
 def open_forms(channels_last: bool | None, fuse: bool | None) -> list[tuple[bool, bool]]:

@@ -1,7 +1,6 @@
 """What a run is made of while it runs, and where it stands."""
 
 import logging
-import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -24,7 +23,6 @@ from drnn.training.schedule import learning_rate, rate_weight
 from drnn.training.step import Step, StepResult
 from drnn.training.tally import Tally, require_finite
 
-GPU_VALUES = 10_000_000  # of a batch of test images, where 500 images have less
 FETCH_EVERY = 50  # steps between two looks at a GPU's sums; a look waits for it
 logger = logging.getLogger(__name__)
 
@@ -141,8 +139,10 @@ class Session:
         """Evaluate the network, and the average of its weights where one is kept."""
         self.workers.agree(self.model)
         count = 500
-        if self.workers.device.type == "cuda":  # a GPU waits for the host where batches of small images are small
-            count = max(count, GPU_VALUES // math.prod(self.source.image_size))
+        if (
+            self.workers.device.type == "cuda"
+        ):  # it waits for the host where batches are small; a step takes more memory
+            count = max(count, 4 * self.recipe.batch_size)
         result = evaluate_source(self.model, self.source, self.workers, count, self.costs)
         if self.average is None:
             return result, None
