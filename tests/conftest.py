@@ -1,5 +1,15 @@
-"""Golden outputs are rewritten only on request."""
+"""Golden outputs are rewritten only on request; tests marked ``gpu`` are skipped where there is none."""
+
+import pytest
+import torch
 
 
 def pytest_addoption(parser):
     parser.addoption("--rewrite-golden", action="store_true", help="rewrite tests/models/golden.json")
+
+
+def pytest_collection_modifyitems(items):
+    if not torch.cuda.is_available():
+        for item in items:
+            if item.get_closest_marker("gpu"):
+                item.add_marker(pytest.mark.skip(reason="needs a GPU"))

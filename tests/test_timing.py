@@ -5,7 +5,6 @@ import sys
 import time
 
 import pytest
-import torch
 
 from drnn.timing import PairedTimes, time_in_turns, time_pairs
 
@@ -44,7 +43,7 @@ def test_no_rounds_are_refused():
         time_pairs(lambda _: None, lambda _: None, 0)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU to leave alone")
+@pytest.mark.gpu
 def test_timing_work_of_the_cpu_starts_no_gpu():
     program = "import torch, drnn.timing; drnn.timing.seconds(print); assert not torch.cuda.is_initialized()"
     subprocess.run([sys.executable, "-c", program], check=True)

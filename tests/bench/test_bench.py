@@ -208,7 +208,7 @@ def test_a_gpu_that_is_not_there_is_refused(capsys):
     assert error.count("\n") == 1
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+@pytest.mark.gpu
 def test_peak_bytes_are_those_of_the_device():
     torch.ones(1, device="cuda")
     assert peak_bytes(lambda: torch.ones(1000) + 1, "cpu") == 8000

@@ -42,13 +42,11 @@ class OnAnyDevice(Recordings):
         return len(x) == 1
 
 
-@pytest.fixture(params=["traced", "graphs"])
+@pytest.fixture(params=["traced", pytest.param("graphs", marks=pytest.mark.gpu)])
 def way(request, monkeypatch):
     """Device and a maker of recordings."""
     if request.param == "traced":
         return "cpu", OnAnyDevice
-    if not torch.cuda.is_available():
-        pytest.skip("CUDA graphs need a GPU")
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
     return "cuda", Recordings
 
@@ -256,7 +254,7 @@ def test_what_cannot_be_recorded_runs_as_it_is():
     assert fast.recordings.make is CudaGraph
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.gpu
 def test_gradients_autocast_and_other_recordings_are_left_alone():
     fast = drnn.optimize(small("dr_resnet_digits", "cuda"), capture=True)
     x = pictures(1, (1, 8, 8)).cuda()
@@ -266,7 +264,7 @@ def test_gradients_autocast_and_other_recordings_are_left_alone():
     assert not fast.recordings.made
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.gpu
 @pytest.mark.parametrize("channels_last", [None, True, False])
 def test_optimize_makes_one_and_records_for_an_example(channels_last, monkeypatch):
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)

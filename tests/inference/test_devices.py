@@ -11,8 +11,6 @@ from drnn.cli.main import main
 from drnn.training import find_recipe, train
 from drnn.training.checkpoint import load_run
 
-GPU = torch.cuda.is_available()
-
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
@@ -34,7 +32,7 @@ def command(run, tmp_path):
     }
 
 
-@pytest.mark.skipif(GPU, reason="there is a GPU")
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 @pytest.mark.parametrize("name", ["eval", "predict", "calibrate", "curve"])
 def test_a_device_that_is_not_there_is_refused(name, command, run, capsys):
     before = sorted(run.iterdir())
@@ -55,7 +53,7 @@ def test_a_device_may_be_named(name, command, run, tmp_path, capsys):
         assert json.loads((tmp_path / "curve.json").read_text())["device"] == "cpu"
 
 
-@pytest.mark.skipif(not GPU, reason="needs a GPU")
+@pytest.mark.gpu
 @pytest.mark.parametrize("name", ["eval", "predict"])
 def test_a_gpu_answers_as_the_cpu_does(name, command, capsys, monkeypatch):
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
@@ -68,7 +66,7 @@ def test_a_gpu_answers_as_the_cpu_does(name, command, capsys, monkeypatch):
         assert gpu == pytest.approx(cpu, rel=0.01) if isinstance(cpu, float) else gpu == cpu
 
 
-@pytest.mark.skipif(not GPU, reason="needs a GPU")
+@pytest.mark.gpu
 @pytest.mark.parametrize("name", ["calibrate", "curve"])
 def test_what_is_found_on_a_gpu_fits(name, command, run, tmp_path):
     assert main([*command[name], "--device", "cuda"]) == 0
@@ -82,6 +80,6 @@ def test_what_is_found_on_a_gpu_fits(name, command, run, tmp_path):
         assert all(row["latency_ms"] > 0 for row in rows)
 
 
-@pytest.mark.skipif(not GPU, reason="needs a GPU")
+@pytest.mark.gpu
 def test_a_run_is_loaded_where_it_is_wanted(run):
     assert next(load_run(run, device="cuda")[0].parameters()).is_cuda

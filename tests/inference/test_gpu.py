@@ -9,7 +9,7 @@ from drnn.inference.folded_conv import FoldedConv2d
 
 from .networks import lively, pictures
 
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+pytestmark = pytest.mark.gpu
 KINDS = ["dr_resnet16_cifar", "resnet20_cifar", "dr_resnet_digits", "preresnet110_cifar"]
 
 

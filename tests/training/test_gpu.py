@@ -18,7 +18,6 @@ from drnn.training.session import Session
 
 from .test_step import TINY, batch, make_step
 
-NEEDS_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 KINDS = ["dr_resnet_digits", "resnet_digits", "dr_resnet16_cifar", "aig_resnet110_cifar", "rcnn160_cifar"]
 
 
@@ -60,7 +59,7 @@ def test_what_is_there_already_is_not_moved():
     assert to_device(x, "cpu") is x
 
 
-@NEEDS_GPU
+@pytest.mark.gpu
 def test_a_copy_does_not_wait_for_the_device():
     busy, x = torch.ones(8192, 8192, device="cuda"), torch.arange(1000)
     torch.cuda.synchronize()
@@ -71,7 +70,7 @@ def test_a_copy_does_not_wait_for_the_device():
     assert torch.equal(there.cpu(), x)
 
 
-@NEEDS_GPU
+@pytest.mark.gpu
 @pytest.mark.parametrize("name", KINDS)
 def test_a_recorded_step_is_the_plain_one(name, monkeypatch):
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
@@ -103,7 +102,7 @@ def gpu_step(name):
     return step
 
 
-@NEEDS_GPU
+@pytest.mark.gpu
 def test_a_run_on_a_gpu_goes_on_and_learns(tmp_path, monkeypatch):
     """Its learning rate falls after it went on, too, and the summary counts every image's multiply-adds."""
     recipe = replace(
