@@ -11,7 +11,7 @@ import torch
 from drnn.data.transfer import to_device
 from drnn.models import create_model, set_dense
 from drnn.training import find_recipe, train
-from drnn.training.capture import CapturedStep, timed_kernels
+from drnn.training.capture import CapturedStep
 from drnn.training.interrupt import Interrupted
 from drnn.training.optimizer import load_optimizer, make_optimizer, set_lr
 from drnn.training.session import Session
@@ -37,21 +37,6 @@ def test_a_rate_without_a_tensor_stays_a_number():
     set_lr(first, 0.25)
     load_optimizer(second, first.state_dict())
     assert second.param_groups[0]["lr"] == 0.25
-
-
-@pytest.mark.parametrize(("device", "during"), [("cuda", True), ("cpu", False)])
-def test_kernels_are_timed_for_a_gpu_and_the_setting_is_put_back(device, during):
-    seen = []
-
-    def stopped():
-        with timed_kernels(torch.device(device)):
-            seen.append(torch.backends.cudnn.benchmark)
-            raise ValueError("stopped")
-
-    with pytest.raises(ValueError, match="stopped"):
-        stopped()
-    assert seen == [during]
-    assert torch.backends.cudnn.benchmark is False
 
 
 def test_what_is_there_already_is_not_moved():

@@ -54,7 +54,7 @@ drnn VERB --help explains a verb; drnn --version prints the version."""
 def main(argv: list[str] | None = None) -> int:
     """Run one verb; returns the exit code: 0, 1 where part of the work failed, 2 for what the user can mend.
 
-    143 or 130 when a signal ended it.
+    143, 130 or 129 when a signal ended it.
     """
     arguments = sys.argv[1:] if argv is None else argv
     if not arguments or arguments[0] in ("-h", "--help", "help"):

@@ -1,8 +1,5 @@
 """The training step as one CUDA graph: the host starts it and waits for nothing."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import torch
 from torch import Tensor
 
@@ -41,20 +38,6 @@ def can_capture(model: Classifier) -> bool:
     """On a GPU, unless the host decides in mid-step, as stochastic depth does."""
     on_gpu = next(model.parameters()).is_cuda
     return on_gpu and not any(isinstance(module, StochasticBlock) for module in model.modules())
-
-
-@contextmanager
-def timed_kernels(device: torch.device) -> Iterator[None]:
-    """On a GPU, cuDNN chooses its kernels by timing them: batches have one size, so each is timed once.
-
-    Its setting for the process is put back afterwards.
-    """
-    before = torch.backends.cudnn.benchmark
-    torch.backends.cudnn.benchmark = before or device.type == "cuda"
-    try:
-        yield
-    finally:
-        torch.backends.cudnn.benchmark = before
 
 
 class CapturedStep:

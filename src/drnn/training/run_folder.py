@@ -1,6 +1,7 @@
 """A run on disk: its recipe, surroundings, metrics, weights and summary."""
 
 import json
+from contextlib import ExitStack
 from pathlib import Path
 
 import yaml
@@ -12,6 +13,7 @@ from drnn.data import Source
 from drnn.models import Classifier, create_model
 from drnn.provenance import environment
 from drnn.storage import write_atomically, write_json, write_text
+from drnn.training.lock import alone_in
 from drnn.training.recipe import Recipe, recipe_from_dict
 from drnn.training.state import checkpoints, load_state
 
@@ -21,12 +23,15 @@ FILES = (RECIPE, ENVIRONMENT, METRICS, WEIGHTS, AVERAGE, SUMMARY)
 MOVABLE = ("data_root", "download", "device", "workers")  # fields that may change when a run goes on
 
 
-def open_run(folder: Path, recipe: Recipe, overwrite: bool = False, resume: bool = False) -> tuple[str, dict | None]:
+def open_run(
+    folder: Path, recipe: Recipe, held: ExitStack, overwrite: bool = False, resume: bool = False
+) -> tuple[str, dict | None]:
     """Make the folder ready, and tell what to do in it.
 
     Args:
         folder: the run's.
         recipe: what is to be run.
+        held: keeps other processes from training in the folder until it is closed.
         overwrite: remove a run that is there.
         resume: a run has to be there.
 
@@ -35,18 +40,21 @@ def open_run(folder: Path, recipe: Recipe, overwrite: bool = False, resume: bool
         ``("finished", summary)``.
 
     Raises:
+        BlockingIOError: another process is training in the folder.
         FileExistsError: a run of another recipe is there.
         FileNotFoundError: no run is there to resume.
         OSError: the folder cannot be written.
     """
-    if not (folder / RECIPE).is_file() or overwrite:
-        if resume:
-            raise FileNotFoundError(f"{folder} holds no run to resume; leave --resume out to start one")
+    if resume and (overwrite or not (folder / RECIPE).is_file()):
+        raise FileNotFoundError(f"{folder} holds no run to resume; leave --resume out to start one")
+    if not overwrite and (folder / RECIPE).is_file() and (folder / SUMMARY).is_file():
+        _require_same(folder, recipe)
+        return "finished", json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
+    held.enter_context(alone_in(folder))
+    if overwrite or not (folder / RECIPE).is_file():
         _start(folder, recipe)
         return "start", None
     _require_same(folder, recipe)
-    if (folder / SUMMARY).is_file():
-        return "finished", json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
     state = load_state(folder)
     _cut_metrics(folder, 0 if state is None else state["metrics_bytes"])
     try:
@@ -84,13 +92,19 @@ def run_environment(folder: Path) -> dict:
 
 
 def _require_same(folder: Path, recipe: Recipe) -> None:
-    there, here = read_recipe(folder).to_dict(), recipe.to_dict()
-    other = [f"{key} {there[key]!r} there, {here[key]!r} asked" for key in here if here[key] != there[key]]
-    if other := [text for text in other if not text.startswith(MOVABLE)]:
+    if other := differences(read_recipe(folder), recipe):
         raise FileExistsError(
             f"{folder} already holds a run of another recipe ({'; '.join(other)}); "
             "add --overwrite to replace it, or choose another --out"
         )
+
+
+def differences(there: Recipe, asked: Recipe) -> list[str]:
+    """The fields that two recipes do not have in common, each with both values; those of `MOVABLE` do not count."""
+    old, new = there.to_dict(), asked.to_dict()
+    return [
+        f"{key} {old[key]!r} there, {new[key]!r} asked" for key in new if key not in MOVABLE and old[key] != new[key]
+    ]
 
 
 def _cut_metrics(folder: Path, length: int) -> None:

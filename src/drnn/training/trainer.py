@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import torch
@@ -12,10 +13,9 @@ from drnn.data.records import RECORDS
 from drnn.models import model_spec
 from drnn.provenance import environment
 from drnn.storage import write_json
-from drnn.training.capture import timed_kernels
 from drnn.training.distributed import Workers, restarted, workers_of
 from drnn.training.evaluation import Evaluation
-from drnn.training.interrupt import Interrupted, Requests, polite_end
+from drnn.training.interrupt import SAVED, Interrupted, Requests, polite_end
 from drnn.training.recipe import Recipe
 from drnn.training.run_folder import AVERAGE, SUMMARY, WEIGHTS, build_model, log_metrics, open_run, save_weights
 from drnn.training.session import Session
@@ -59,20 +59,21 @@ def train(
         tensorboard: also write events for TensorBoard, with the extra of that name.
 
     Raises:
+        BlockingIOError: another process is training in the folder.
         FileExistsError: a run of another recipe is already there.
         FloatingPointError: the loss is no longer finite; metrics up to there, the recipe and a checkpoint stay.
-        Interrupted: SIGTERM or Ctrl-C; the run was saved.
+        Interrupted: SIGTERM, SIGHUP or Ctrl-C; the run was saved.
         ValueError, FileNotFoundError, OSError: a recipe, data set, device or folder that cannot be used.
     """
     if recipe.threads:
         torch.set_num_threads(recipe.threads)
-    with workers_of(recipe.device) as workers, timed_kernels(workers.device), polite_end() as requests:
+    with workers_of(recipe.device) as workers, polite_end() as requests, ExitStack() as held:
         source = workers.in_turn(lambda: load_data(recipe))
         torch.manual_seed(recipe.seed)
         model = build_model(recipe, source)
         session = Session(recipe, model, source.to(workers.device), workers)
         overwrite = overwrite and not restarted()
-        status, found = workers.decide(lambda: open_run(folder, recipe, overwrite, resume))
+        status, found = workers.decide(lambda: open_run(folder, recipe, held, overwrite, resume))
         if status == "finished":
             assert found is not None
             return found
@@ -123,9 +124,7 @@ class Run:
         """Between two steps: end where that was asked for, save where it is time."""
         if self.requests.received is not None:
             self.save()
-            where = (
-                f"the run is saved after {self.session.steps} steps in {self.folder}; run the command again to go on"
-            )
+            where = f"{SAVED} after {self.session.steps} steps in {self.folder}; run the command again to go on"
             raise Interrupted(self.requests.received, where)
         if time.perf_counter() - self.saved > self.checkpoint_s:
             self.save()
