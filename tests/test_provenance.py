@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import drnn
 
 SAYS = "from drnn.provenance import environment; print(environment()['commit'], environment()['command'])"
@@ -22,16 +24,60 @@ def said(folder):
     return run.stdout.strip()
 
 
-def test_results_do_not_make_the_code_another_one(tmp_path):
+def repository(folder):
+    """The package, committed, in a repository of its own."""
     package = Path(drnn.__file__).parent
-    shutil.copytree(package, tmp_path / "src/drnn", ignore=shutil.ignore_patterns("__pycache__"))
-    (tmp_path / ".gitignore").write_text("__pycache__/\n")
-    git(tmp_path, "init", "-q")
-    git(tmp_path, "add", "-A")
-    git(tmp_path, "commit", "-qm", "all")
-    head = git(tmp_path, "rev-parse", "--short=12", "HEAD")
+    shutil.copytree(package, folder / "src/drnn", ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / ".gitignore").write_text("__pycache__/\n")
+    git(folder, "init", "-q")
+    git(folder, "add", "-A")
+    git(folder, "commit", "-qm", "all")
+    return git(folder, "rev-parse", "--short=12", "HEAD")
+
+
+def test_results_do_not_make_the_code_another_one(tmp_path):
+    head = repository(tmp_path)
     (tmp_path / "result.json").write_text("{}")
     assert said(tmp_path) == f"{head} -c"
     code = tmp_path / "src/drnn/provenance.py"
     code.write_text(code.read_text() + "# changed\n")
     assert said(tmp_path) == f"{head}-dirty -c"
+
+
+def test_a_copy_in_a_repository_of_something_else_has_no_commit(tmp_path):
+    repository(tmp_path)
+    git(tmp_path, "rm", "-rq", "--cached", "src")
+    (tmp_path / ".gitignore").write_text("src/\n")
+    git(tmp_path, "add", "-A")
+    git(tmp_path, "commit", "-qm", "something else")
+    assert said(tmp_path) == "None -c"
+
+
+LATER = """
+import subprocess
+from drnn.cli.train import run
+import drnn.cli.train
+from drnn.provenance import environment
+
+def other(*_):
+    subprocess.run(["git", "-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "-qm", "later",
+                    "--allow-empty"], check=True)
+    print(environment()["commit"])
+    raise SystemExit
+
+drnn.cli.train.train = other
+run(["digits", "--quiet"])
+"""
+IMPORTED = LATER.replace("from drnn.cli.train import run\n", "import drnn.reproduce\n").replace(
+    "drnn.cli.train.train = other\nrun", "other()\n"
+)
+
+
+@pytest.mark.parametrize("program", [LATER, IMPORTED], ids=["train", "reproduce"])
+def test_the_commit_is_that_of_the_start(program, tmp_path):
+    head = repository(tmp_path)
+    run = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path / "src", capture_output=True, text=True, check=True
+    )
+    assert run.stdout.strip() == head
+    assert git(tmp_path, "rev-parse", "--short=12", "HEAD") != head

@@ -10,7 +10,10 @@ from sources import ROOT, distinct, read, source
 
 from drnn import compare
 from drnn.analysis.curves import curves_of_study
-from drnn.reproduce.report import ablation_markdown, read_results, table1_markdown
+from drnn.reproduce.report import ablation_markdown, table1_markdown
+from drnn.reproduce.result import read_results
+
+CIFAR10 = ROOT / "results" / "cifar10"
 
 
 def digits() -> str:
@@ -28,7 +31,7 @@ def ablation() -> str:
 
 
 def _labels(pattern: str, without: str = "") -> list[Path]:
-    folders = sorted(path for path in (ROOT / "results" / "cifar10").glob(pattern) if path.is_dir())
+    folders = sorted(path for path in CIFAR10.glob(pattern) if path.is_dir())
     return [path for path in folders if not (without and path.match(without))]
 
 
@@ -38,7 +41,7 @@ def _experiment(folder: Path, show: Callable[[Path], str]) -> str:
     recipe, place = results[0]["recipe"], folder.relative_to(ROOT).as_posix()
     images = f"{recipe['train_images'] or 50_000 - recipe['held_out']:,}"
     tested = f"{results[0]['images']:,} {'held-out training' if recipe['held_out'] else 'test'} images"
-    hours = ", ".join(f"{result['row']} {result['train_s'] / 60:.0f}" for result in results)
+    minutes = "; ".join(f"{_run(result, results)} {result['train_s'] / 60:.0f}" for result in results)
     seeds = distinct(result["seed"] for result in results)
     commands = distinct((result["environment"]["command"] for result in results), "`, `")
     machines = [part for result in results for part in result["trained_on"]]
@@ -48,15 +51,19 @@ def _experiment(folder: Path, show: Callable[[Path], str]) -> str:
     )
     commits = distinct(part["commit"] for part in machines)
     lines = [
-        f"**{results[0]['label']}**: {recipe['epochs']} epochs on {images} images, batch {recipe['batch_size']}, "
-        f"lr {recipe['lr']:g} ({recipe['schedule']}), cutout {recipe['cutout'] or 'none'}, padding with "
-        f"{recipe.get('padding_mode', 'zeros')}, tested on {tested}.",
+        f"**{folder.relative_to(CIFAR10).as_posix()}**: {recipe['epochs']} epochs on {images} images, batch "
+        f"{recipe['batch_size']}, lr {recipe['lr']:g} ({recipe['schedule']}), cutout {recipe['cutout'] or 'none'}, "
+        f"padding with {recipe.get('padding_mode', 'zeros')}, tested on {tested}.",
         show(folder),
-        f"From `{place}/*.json`: `{commands}`, seeds {seeds}, "
-        f"commits {commits}, {where}. "
-        f"Minutes a run, several side by side: {hours}.\n",
+        f"From `{place}/*.json`: `{commands}`, seeds {seeds}, commits {commits}, {where}. Minutes a run: {minutes}.\n",
     ]
     return "\n\n".join(line.rstrip("\n") for line in lines) + "\n"
+
+
+def _run(result: dict, results: list[dict]) -> str:
+    """Its row, and its seed where the row has several."""
+    seeds = [other["seed"] for other in results if other["row"] == result["row"]]
+    return result["row"] if len(seeds) == 1 else f"{result['row']} (seed {result['seed']})"
 
 
 def looked_at() -> str:

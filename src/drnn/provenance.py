@@ -6,6 +6,7 @@ import platform
 import subprocess
 import sys
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -14,12 +15,12 @@ from drnn.memory import freed_memory
 
 
 def environment() -> dict:
-    """Plain values, as result files keep them."""
+    """Plain values, as result files keep them; all of this moment but the commit, see `commit`."""
     name = Path(sys.argv[0]).name
     return {
         "command": " ".join(["drnn" if name == "__main__.py" else name, *sys.argv[1:]]),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": _commit(),
+        "commit": commit(),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "system": f"{platform.system()} {platform.machine()}",
@@ -31,10 +32,16 @@ def environment() -> dict:
     }
 
 
-def _commit() -> str | None:
-    """Of the code: "-dirty" where the package itself differs from it, not where a result file was written."""
+@cache
+def commit() -> str | None:
+    """Of the code as it was when this process first asked; what works for hours asks at its start.
+
+    "-dirty" where the package itself differs from the commit, not where a result file was written. None without git,
+    and for a copy of the package that merely lies in a repository of something else.
+    """
     here = Path(__file__).parent
     try:
+        _git(here, "ls-files", "--error-unmatch", "--", Path(__file__).name)
         head = _git(here, "rev-parse", "--short=12", "HEAD")
         return f"{head}-dirty" if _git(here, "status", "--porcelain", "--", ".") else head
     except (OSError, subprocess.CalledProcessError):

@@ -11,8 +11,11 @@ import drnn
 from drnn.costs import count_params
 from drnn.training import evaluate_source
 from drnn.training.checkpoint import load_run
+from drnn.training.listing import read_metrics
+from drnn.training.run_folder import AVERAGE, MOVABLE, read_recipe
 
-FOLDERS = sorted(path for path in (Path(__file__).parents[2] / "checkpoints").iterdir() if path.is_dir())
+ROOT = Path(__file__).parents[2]
+FOLDERS = sorted(path for path in (ROOT / "checkpoints").iterdir() if path.is_dir())
 CIFAR10 = os.environ.get("DRNN_CIFAR10")
 
 
@@ -29,6 +32,44 @@ def test_a_shipped_network_opens_and_is_small(folder):
     assert count_params(model) == card["params"]
     assert sum(card["loops_histogram"]) == 10_000
     assert all(file.stat().st_size < 5e6 for file in folder.iterdir())
+
+
+def result(folder: Path) -> dict:
+    """The result file of the run that was released: the folder has network and schedule, its recipe the seed."""
+    model, label = folder.name.split("-", 1)
+    row, seed = model.removesuffix("_cifar"), read_recipe(folder).seed
+    return json.loads((ROOT / f"results/cifar10/{label}/{row}-{seed}.json").read_text())
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_a_card_says_what_the_result_file_says(folder):
+    card, found, recipe = json.loads((folder / "card.json").read_text()), result(folder), read_recipe(folder)
+    told = {key: card[key] for key in ("name", "params", "max_macs", "mean_macs", "loops_histogram", "error", "commit")}
+    assert told == {
+        "name": found["model"],
+        "params": found["params"],
+        "max_macs": found["max_macs"],
+        "mean_macs": found["macs_mean"],
+        "loops_histogram": found["loops_histogram"],
+        "error": [found["error"]],
+        "commit": found["trained_on"][0]["commit"],
+    }
+    assert card["dataset"] == f"{recipe.dataset}, {found['images']:,} test images"
+    assert card["recipe"] == f"{recipe.name}, {recipe.epochs} epochs, seed {recipe.seed}"
+    kept = {key: value for key, value in recipe.to_dict().items() if key not in MOVABLE}
+    assert kept == {**kept, **found["recipe"]}  # a field that is younger than the file is as it was
+    assert read_metrics(folder) == found["epochs"]
+    assert (found["average"] is None) != (folder / AVERAGE).is_file()
+    assert f"| test error | {card['error'][0]:.2%} (n = 1) |" in (folder / "README.md").read_text()
+
+
+@pytest.mark.skipif(not CIFAR10, reason="DRNN_CIFAR10 does not name a folder with CIFAR-10")
+@pytest.mark.parametrize("folder", [path for path in FOLDERS if (path / AVERAGE).is_file()], ids=lambda path: path.name)
+def test_a_shipped_average_repeats_its_error_on_cifar10(folder):
+    model, _, dataset = load_run(folder, CIFAR10, average=True)
+    summary, average = evaluate_source(model, dataset).summary(), result(folder)["average"]
+    assert abs((1 - summary["acc1"]) - average["error"]) <= 5 / 10_000
+    assert summary["macs_mean"] == pytest.approx(average["macs_mean"], rel=1e-3)
 
 
 @pytest.mark.skipif(not CIFAR10, reason="DRNN_CIFAR10 does not name a folder with CIFAR-10")

@@ -1,6 +1,7 @@
 """Experiments as sets of runs: what is planned, run, stopped, resumed, written and tabled."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -14,15 +15,18 @@ from drnn.costs import count_costs
 from drnn.models import create_model
 from drnn.reproduce import Job, ablation, result_of, run_jobs, table1
 from drnn.reproduce.plan import ROWS, VARIANTS
-from drnn.reproduce.report import read_results, table1_markdown
+from drnn.reproduce.report import table1_markdown
+from drnn.reproduce.result import read_results
 from drnn.reproduce.runner import command
 from drnn.reproduce.times import time_rows
+from drnn.storage import write_json
 from drnn.tables import TABLE1
 from drnn.training import evaluate_source, find_recipe
 from drnn.training.checkpoint import load_run
 from drnn.training.listing import read_metrics
 from drnn.training.recipe import recipe_from_dict
-from drnn.training.run_folder import read_recipe
+from drnn.training.run_folder import build_model, read_recipe, save_weights
+from drnn.training.trainer import load_data
 
 TINY = {"epochs": 2, "batch_size": 128, "train_images": 300, "threads": 1, "ema_decay": 0.5}
 
@@ -30,7 +34,7 @@ TINY = {"epochs": 2, "batch_size": 128, "train_images": 300, "threads": 1, "ema_
 def job(root: Path, name: str, base: str = "digits", row: str = "dr_resnet16", **changes) -> Job:
     changes = {**TINY, **changes}
     recipe = recipe_from_dict(changes, find_recipe(base))
-    return Job(row, "short", recipe, base, changes, root / "runs" / name, root / "results" / f"{name}.json")
+    return Job(row, "short", recipe, base, changes, root / "runs" / name, root / "short" / f"{name}.json")
 
 
 @pytest.fixture(scope="module")
@@ -146,32 +150,32 @@ def test_a_begun_run_keeps_its_threads(two):
 
 
 def test_weights_of_another_run_are_refused(two, tmp_path):
-    import shutil
-
     shutil.copytree(two[0][0].folder, tmp_path / "runs/mixed")
     mixed = job(tmp_path, "mixed")
-    shutil.copy(mixed.folder / "model-ema.safetensors", mixed.folder / "model.safetensors")
-    summary = json.loads((mixed.folder / "summary.json").read_text())
-    (mixed.folder / "summary.json").write_text(json.dumps({**summary, "acc1": 1.0}))
+    assert result_of(mixed)["error"] == json.loads(two[0][0].file.read_text())["error"]
+    recipe = read_recipe(mixed.folder)
+    torch.manual_seed(1)
+    save_weights(mixed.folder / "model.safetensors", build_model(recipe, load_data(recipe)))  # of one not yet trained
     with pytest.raises(ValueError, match="do not belong together"):
         result_of(mixed)
 
 
 def test_the_table_has_means_spreads_and_measured_times(two, tmp_path):
-    jobs, *_ = two
+    jobs, folder = two[0], tmp_path / "short"
+    folder.mkdir()
     result = json.loads(jobs[0].file.read_text())
     for seed, error in enumerate((0.08, 0.10)):
-        (tmp_path / f"dr_resnet16-{seed}.json").write_text(json.dumps({**result, "seed": seed, "error": error}))
-    line = table1_markdown(tmp_path).splitlines()[2]
+        ours = {**result, "seed": seed, "recipe": {**result["recipe"], "seed": seed}, "error": error}
+        (folder / f"dr_resnet16-{seed}.json").write_text(json.dumps(ours))
+    line = table1_markdown(folder).splitlines()[2]
     assert "| dr_resnet16 | 8.14 | 9.00 +- 1.41 |" in line
     assert "| 2 | 0.18 |" in line  # runs, the paper's parameters
     assert line.endswith("| - | - |")  # nothing was timed
     (written,) = time_rows(jobs, 32, 3).values()
-    assert written["rows"]["dr_resnet16"]["ms"] > 0
+    ours = written["dr_resnet16"]
+    assert ours["ms"] > 0
     timed = table1_markdown(jobs[0].file.parent).splitlines()[2]
-    assert timed.endswith(
-        f"| {written['rows']['dr_resnet16']['ms']:.3f} | {written['rows']['dr_resnet16']['ratio']:.2f} |"
-    )
+    assert timed.endswith(f"| {ours['ms']:.3f} / {ours['against_ms']:.3f} | {ours['ratio']:.2f} |")
 
 
 def test_a_release_is_a_run_and_a_network_for_everybody(two, tmp_path, capsys):
@@ -214,17 +218,27 @@ def test_a_control_that_the_paper_has_not_is_run_on_request_and_has_no_cells_of_
     assert not costs.slots
     assert ours.fixed_macs < costs.max_macs < ours.max_macs
     result = json.loads(two[0][1].file.read_text())
-    (tmp_path / "resnet16-0.json").write_text(json.dumps({**result, "row": "resnet16"}))
-    (line,) = [row for row in table1_markdown(tmp_path).splitlines() if "resnet16" in row]
+    write_json(tmp_path / "short/resnet16-0.json", {**result, "row": "resnet16"})
+    (line,) = [row for row in table1_markdown(tmp_path / "short").splitlines() if "resnet16" in row]
     cells = [cell.strip() for cell in line.strip("|").split("|")]
     assert (cells[1], cells[5], cells[7]) == ("-", "-", "-")
 
 
-@pytest.mark.parametrize("text", ["{", '{"row": "nobody", "seed": 0}', "[]"])
+@pytest.mark.parametrize(
+    "text", ["{", '{"row": "nobody", "seed": 0}', "[]", '{"row": "resnet20", "seed": 0}', "7", '{"row": ["resnet20"]}']
+)
 def test_a_damaged_result_is_named(text, tmp_path):
     (tmp_path / "resnet20-0.json").write_text(text)
     with pytest.raises(ValueError, match=r"resnet20-0\.json is no result of drnn reproduce"):
         read_results(tmp_path)
+
+
+def test_a_result_of_no_row_or_no_recipe_is_named(two, tmp_path):
+    result = json.loads(two[0][1].file.read_text())
+    for spoilt in ({"row": "nobody"}, {"recipe": {"colour": 1}}, {"error": "0.1"}, {"seed": None}):
+        write_json(tmp_path / "short/resnet20-0.json", {**result, **spoilt})
+        with pytest.raises(ValueError, match=r"resnet20-0\.json is no result of drnn reproduce"):
+            read_results(tmp_path / "short")
 
 
 def test_the_command_says_what_it_would_run(tmp_path, capsys):

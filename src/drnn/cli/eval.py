@@ -10,10 +10,19 @@ from drnn.inference.budget import refuse_static
 from drnn.training import evaluate_source
 from drnn.training.checkpoint import load_run
 
+DESCRIPTION = (
+    "Evaluate a run on its data set's test images, or on the training images that its recipe holds out for that."
+)
+
+
+def tested_on(images: int, held_out: int) -> str:
+    """How many images, and which."""
+    return f"{images} {'held-out training' if held_out else 'test'} images"
+
 
 def run(argv: list[str]) -> None:
-    """Evaluate a run on its data set's test images."""
-    parser = ArgumentParser(prog="drnn eval", description="Evaluate a run on its data set's test images.")
+    """Evaluate a run on the images it is tested on."""
+    parser = ArgumentParser(prog="drnn eval", description=DESCRIPTION)
     parser.add_argument("run", type=str, help="the folder of a finished run")
     parser.add_argument("--data_root", type=str, default=None, help="where the data set is now, if it has moved")
     parser.add_argument(
@@ -34,7 +43,7 @@ def run(argv: list[str]) -> None:
         print(json.dumps({"run": options.run, "model": recipe.model, **result}, indent=1))
         return
     print(
-        f"{recipe.model}: test accuracy {result['acc1']:.2%} on {result['images']} images, "
+        f"{recipe.model}: test accuracy {result['acc1']:.2%} on {tested_on(result['images'], recipe.held_out)}, "
         f"{result['mean_loops']:.2f} of {result['max_loops']} loops and {result['macs_mean'] / 1e6:.2f} M "
         f"multiply-adds an image ({result['macs_min'] / 1e6:.2f} to {result['macs_max'] / 1e6:.2f} M)"
     )

@@ -21,4 +21,4 @@ def run(argv: list[str]) -> None:
     parser.add_argument("--license", type=str, default="apache-2.0", help="of the weights")
     options = parser.parse_args(argv)
     card = release(Path(options.run), Path(options.folder), options.data_root, options.license)
-    print(f"{options.folder}: {card.name}, test error {card.error_text}, {card.params:,} parameters")
+    print(f"{options.folder}: {card.name}, test error {card.error_text} on {card.dataset}, {card.params:,} parameters")

@@ -5,11 +5,13 @@ from typing import Literal
 
 from jsonargparse import ArgumentParser, Namespace
 
+from drnn.data import load_dataset
 from drnn.data.augment import PaddingMode
 from drnn.reproduce import Job, ablation, run_jobs, table1
+from drnn.reproduce.done import is_done
 from drnn.reproduce.plan import TOLD
 from drnn.reproduce.report import ablation_markdown, table1_markdown
-from drnn.reproduce.runner import progress, room
+from drnn.reproduce.runner import room, standing
 from drnn.reproduce.times import time_rows
 
 
@@ -34,14 +36,16 @@ def parser() -> ArgumentParser:
     made.add_argument("--cutout", type=int, default=None, help="another side of the square greyed out; likewise")
     made.add_argument("--padding_mode", type=PaddingMode, default=None, help="of random windows; likewise")
     made.add_argument("--budget_minutes", "--budget-minutes", type=float, default=None, help="then save all and stop")
-    made.add_argument("--parallel", type=int, default=0, help="runs side by side; 0: what the device has room for")
-    made.add_argument("--threads", type=int, default=0, help="CPU threads of each; 0: what is left of the cores")
+    made.add_argument("--parallel", type=int, default=0, help="runs side by side; 0: one a CPU core, or one on a GPU")
+    made.add_argument("--threads", type=int, default=0, help="CPU threads of each; 0: its share of the cores")
     made.add_argument("--data_root", type=str, default="data", help="where CIFAR-10 is")
-    made.add_argument("--download", action="store_true", help="fetch CIFAR-10 where it is missing")
+    made.add_argument("--download", action="store_true", help="fetch CIFAR-10 first where it is missing")
     made.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda, ...")
     made.add_argument("--runs", type=str, default="runs/cifar10", help="where runs are kept")
     made.add_argument("--results", type=str, default="results/cifar10", help="where result files are written")
-    made.add_argument("--time", action="store_true", help="also time the finished networks, when all else is done")
+    made.add_argument(
+        "--time", action="store_true", help="also time the networks of table1, when every run is finished"
+    )
     made.add_argument("--dry_run", action="store_true", help="only say what would be run")
     return made
 
@@ -49,29 +53,52 @@ def parser() -> ArgumentParser:
 def run(argv: list[str]) -> int:
     """Run what is missing, and print the table; 1 where a run failed."""
     options = parser().parse_args(argv)
+    if options.time and options.what != "table1":
+        raise ValueError("--time received for the ablation; only table1 has times: leave it out")
     jobs = plan(options)
     if options.dry_run:
-        for job in jobs:
-            print(f"{job.file}: {'there' if job.file.is_file() else progress(job)}")
-        return 0
-    places = {key: options[key] for key in ("data_root", "download", "device")}
-    outcomes = run_jobs(jobs, options.parallel or room(options.device)[0], options.budget_minutes, places)
-    if options.time and options.what == "table1" and not any(each.state == "stopped" for each in outcomes):
-        time_rows(jobs, 256, 20, options.data_root)
-    show = table1_markdown if options.what == "table1" else ablation_markdown
-    for folder in dict.fromkeys(job.file.parent for job in jobs if job.file.is_file()):
-        print(f"{folder}\n\n{show(folder)}")
+        return _say(jobs)
+    if options.download and not all(is_done(job) for job in jobs):
+        load_dataset("cifar10", options.data_root, download=True)  # once, for all runs
+    places = {key: options[key] for key in ("data_root", "device")}
+    outcomes = run_jobs(jobs, room(options.device, options.parallel)[0], options.budget_minutes, places)
+    _print_tables(options.what, jobs)
     left = [each for each in outcomes if each.state != "finished"]
     for each in left:
-        print(f"{each.job.file}: {each.state}, {progress(each.job)}")
+        print(f"{each.job.file}: {each.state}, {standing(each.job)[0]}")
+    if options.time and left:
+        print(f"nothing is timed: {len(left)} of {len(jobs)} runs are not finished; run the command again")
+    elif options.time:
+        time_rows(jobs, 256, 20, options.data_root)
+        _print_tables(options.what, jobs)
     return 1 if any(each.state == "failed" for each in left) else 0
+
+
+def _say(jobs: list[Job]) -> int:
+    """What would be run, and 1 where something is in the way."""
+    fine = True
+    for job in jobs:
+        text, accepted = standing(job)
+        fine &= accepted
+        if scaled := job.changes.get("milestones"):
+            text += f"; learning rate divided after {' and '.join(map(str, scaled))} epochs"
+        print(f"{job.file}: {text}")
+    return 0 if fine else 1
+
+
+def _print_tables(what: str, jobs: list[Job]) -> None:
+    show = table1_markdown if what == "table1" else ablation_markdown
+    for folder in dict.fromkeys(job.file.parent for job in jobs if job.file.is_file()):
+        print(f"{folder}\n\n{show(folder)}")
 
 
 def plan(options: Namespace) -> list[Job]:
     """The jobs that the options ask for."""
     asked = {key: options[key] for key in TOLD if options[key] is not None}
-    asked["threads"] = options.threads or room(options.device)[1]
-    rows, seeds = _list(options.rows or ""), _seeds(options.seeds)
+    asked["threads"] = options.threads or room(options.device, options.parallel)[1]
+    rows, seeds = list(dict.fromkeys(_list(options.rows or ""))), _seeds(options.seeds)
+    if options.rows is not None and not rows:
+        raise ValueError(f"rows {options.rows!r} received; name one or more, such as --rows resnet20, or leave it out")
     folders = Path(options.runs), Path(options.results)
     if options.what == "table1":
         return table1(rows, options.recipe, seeds, asked, *folders)

@@ -5,6 +5,8 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser
 
+from drnn.cli.eval import tested_on
+from drnn.provenance import commit
 from drnn.training import find_recipe, train
 from drnn.training.recipe import Recipe, recipe_from_dict
 
@@ -45,6 +47,7 @@ def run(argv: list[str]) -> None:
 
         print(yaml.safe_dump(recipe.to_dict(), sort_keys=False), end="")
         return
+    commit()  # that of the code as it is now, not as it will be at the end
     summary = train(recipe, Path(out), overwrite, not quiet, resume, minutes, tensorboard)
     if os.environ.get("RANK", "0") == "0":
         print(describe(summary, out))
@@ -57,7 +60,7 @@ def describe(summary: dict, out: str) -> str:
     return (
         f"{summary['recipe']['model']}: test accuracy {summary['acc1']:.2%}"
         f"{averaged} "
-        f"on {summary['images']} images, "
+        f"on {tested_on(summary['images'], summary['recipe']['held_out'])}, "
         f"{summary['mean_loops']:.2f} of {summary['max_loops']} loops and {summary['macs_mean'] / 1e6:.2f} M "
         f"multiply-adds an image (at most {summary['max_macs'] / 1e6:.2f} M), {summary['params']:,} parameters; "
         f"trained in {summary['train_s']:.0f} s. Kept in {out}"

@@ -54,6 +54,12 @@ class Job:
     folder: Path
     file: Path
 
+    @property
+    def name(self) -> str:
+        """In a line of a report: the network, and the file's name where that does not begin with it."""
+        network = self.recipe.model.removesuffix("_cifar")
+        return self.file.stem if self.file.stem.startswith(network) else f"{network} {self.file.stem}"
+
 
 def table1(
     rows: Sequence[str], schedule: str, seeds: Sequence[int], changes: dict, runs: Path, results: Path
@@ -69,14 +75,15 @@ def table1(
         results: folder of the result files, likewise.
 
     Raises:
-        ValueError: a row or schedule that is not there, or no seeds.
+        ValueError: a row or schedule that is not there, no seeds, or a length that the schedule does not fit into.
     """
     rows = _known(rows or ROWS, (*ROWS, *CONTROLS), "row")
     suffix = SCHEDULES[_known([schedule], tuple(SCHEDULES), "recipe")[0]]
     if not seeds:
         raise ValueError("no seeds received; give one or more, such as --seeds '[0]'")
     kept = dict.fromkeys((row, seed) for seed in seeds for row in rows)
-    label = _label(schedule, changes, find_recipe(f"cifar10-{_RECIPES[rows[0]]}{suffix}"))
+    base = find_recipe(f"cifar10-{_RECIPES[rows[0]]}{suffix}")
+    label, changes = _label(schedule, changes, base), {**changes, **_scaled(base, changes.get("epochs", base.epochs))}
     return [
         _job(row, label, f"cifar10-{_RECIPES[row]}{suffix}", {**changes, "seed": seed}, f"{row}-{seed}", runs, results)
         for row, seed in kept
@@ -102,7 +109,7 @@ def ablation(row: str, schedule: str, seeds: Sequence[int], changes: dict, runs:
     if not row.startswith("dr_"):
         raise ValueError(f"row {row!r} received; an ablation needs recursive blocks: choose one that begins with dr_")
     return [
-        _job(variant, job.label, job.base, {**job.changes, **fields}, f"{_slug(variant)}-{job.recipe.seed}",
+        _job(variant, job.label, job.base, {**job.changes, **fields}, f"{slug(variant)}-{job.recipe.seed}",
              runs / place, results / place)
         for job in base for variant, fields in VARIANTS.items()
     ]  # fmt: skip
@@ -119,7 +126,32 @@ def _label(schedule: str, changes: dict, base: Recipe) -> str:
     return "-".join([schedule, *(f"{changes[key]}-{word}" for key, word in told.items())])
 
 
-def _slug(variant: str) -> str:
+def _scaled(base: Recipe, epochs: int) -> dict:
+    """The milestones of another length, where the schedule has any: the same shares of it."""
+    if base.schedule == "cosine":
+        if epochs <= base.warmup_epochs:
+            raise ValueError(
+                f"epochs {epochs} received; the first {base.warmup_epochs:g} of this schedule only raise the learning "
+                "rate: give more"
+            )
+        return {}
+    if epochs == base.epochs:
+        return {}
+    scaled = tuple(round(milestone * epochs / base.epochs) for milestone in base.milestones)
+    if list(scaled) != sorted({*scaled} - {0, epochs}):
+        raise ValueError(
+            f"epochs {epochs} received; this schedule divides the learning rate at {_and(base.milestones)} of "
+            f"{base.epochs} epochs, and that would be at {_and(scaled)} of {epochs}: give more"
+        )
+    return {"milestones": scaled}
+
+
+def _and(numbers: Sequence[int]) -> str:
+    return " and ".join(map(str, numbers))
+
+
+def slug(variant: str) -> str:
+    """A variant's name as files are named after it."""
     return variant.lower().replace("+", "").replace(", ", "-").replace(" ", "-")
 
 

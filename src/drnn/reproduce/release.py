@@ -3,11 +3,22 @@
 import shutil
 from pathlib import Path
 
+from drnn.inference.budget import BUDGET
 from drnn.storage import write_atomically, write_text
 from drnn.training import evaluate_source
 from drnn.training.checkpoint import load_run
 from drnn.training.recipe import Recipe
-from drnn.training.run_folder import AVERAGE, METRICS, MOVABLE, RECIPE, recipe_text, run_environment
+from drnn.training.run_folder import (
+    AVERAGE,
+    ENVIRONMENT,
+    METRICS,
+    MOVABLE,
+    RECIPE,
+    SUMMARY,
+    recipe_text,
+    run_environment,
+)
+from drnn.training.state import FOLDER as CHECKPOINTS
 from drnn.weights import Card, Preprocessing, save_pretrained
 
 
@@ -18,16 +29,19 @@ def release(run: Path, folder: Path, data_root: str | None = None, license: str 
 
     Args:
         run: a finished one.
-        folder: made where it is missing; what it holds of an earlier release is replaced.
+        folder: made where it is missing; what it holds of an earlier release is replaced, and what this one has not is
+            removed, a budget that was found for it included.
         data_root: where the data set is, if not where the run's recipe says.
         license: of the weights.
 
     Raises:
         FileNotFoundError: no finished run, or no data set.
-        ValueError: ``folder`` is the run itself.
+        ValueError: ``folder`` is the run itself, or another run.
     """
     if folder.resolve() == run.resolve():
         raise ValueError(f"{folder} received for the run and for its release; choose another folder")
+    if found := [name for name in (ENVIRONMENT, SUMMARY, CHECKPOINTS) if (folder / name).exists()]:
+        raise ValueError(f"{folder} received for the release, and it is a run ({found[0]} is there); choose another")
     model, recipe, dataset = load_run(run, data_root)
     found = evaluate_source(model, dataset).summary()
     card = Card.of(
@@ -36,7 +50,7 @@ def release(run: Path, folder: Path, data_root: str | None = None, license: str 
         loops_histogram=found["loops_histogram"],
         recipe=f"{recipe.name}, {recipe.epochs} epochs, seed {recipe.seed}",
         commit=run_environment(run)["commit"],
-        dataset=f"{dataset.name}, {found['images']:,} test images",
+        dataset=f"{dataset.name}, {found['images']:,} {'held-out training' if recipe.held_out else 'test'} images",
         error=[1 - found["acc1"]],
         license=license,
     )
@@ -45,6 +59,8 @@ def release(run: Path, folder: Path, data_root: str | None = None, license: str 
     own = Recipe()
     kept = {**recipe.to_dict(), **{key: getattr(own, key) for key in MOVABLE}}
     write_text(folder / RECIPE, recipe_text(kept))
+    for name in (METRICS, AVERAGE, BUDGET):
+        (folder / name).unlink(missing_ok=True)
     for name in (METRICS, AVERAGE):
         if (run / name).is_file():
             write_atomically(folder / name, lambda part, name=name: shutil.copyfile(run / name, part))

@@ -1,33 +1,14 @@
 """Result files as tables: what the paper printed beside what was measured here."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from statistics import mean, stdev
 
-from drnn.reproduce.plan import CONTROLS, ROWS, VARIANTS
+from drnn.reproduce.result import read_results
+from drnn.reproduce.times import times_of
 from drnn.tables import TABLE1
 
-TIMES = "times.json"
 PAPER = {row.model.removesuffix("_cifar"): row for row in TABLE1}
-
-
-def read_results(folder: Path) -> list[dict]:
-    """Every result file in a folder, by row and seed.
-
-    Raises:
-        ValueError: a damaged file.
-    """
-    results, order = [], [*ROWS, *CONTROLS, *VARIANTS]
-    for file in sorted(folder.glob("*.json")):
-        if file.name == TIMES:
-            continue
-        try:
-            result = json.loads(file.read_text(encoding="utf-8"))
-            results.append((order.index(result["row"]), int(result["seed"]), result))
-        except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{file} is no result of drnn reproduce ({error!r}); remove it and run again") from error
-    return [result for *_, result in sorted(results, key=lambda entry: entry[:2])]
 
 
 def spread(values: list[float], show: Callable[[float], str]) -> str:
@@ -37,24 +18,26 @@ def spread(values: list[float], show: Callable[[float], str]) -> str:
 
 
 def table1_markdown(folder: Path) -> str:
-    """Table 1 from the result files of one folder."""
-    times = json.loads((folder / TIMES).read_text(encoding="utf-8"))["rows"] if (folder / TIMES).is_file() else {}
+    """Table 1 from the result files of one folder, and under it where its times were measured."""
+    results = read_results(folder)
+    times = times_of(folder, results)
     head = (
         "row", "paper error %", "error %", "of the average %", "n", "params M: paper", "live", "M MACs: paper",
-        "mean +- between images", "most", "loops", "ms an image", "time / static",
+        "mean +- between images", "most", "loops", "ms an image / static", "time / static",
     )  # fmt: skip
     lines = [head, ("---",) * len(head)]
-    for row, runs in _grouped(read_results(folder)).items():
-        paper, first, timed = PAPER.get(row), runs[0], times.get(row)
+    for row, runs in _grouped(results).items():
+        paper, timed, alike = PAPER.get(row), times.get(row), runs[0]  # read_results: parameters and most are alike
         lines.append((
             row, _shown(paper and paper.error, "{}"), _errors(runs), _averages(runs), str(len(runs)),
-            _shown(paper and paper.params, "{}"), f"{first['params'] / 1e6:.2f}",
+            _shown(paper and paper.params, "{}"), f"{alike['params'] / 1e6:.2f}",
             _shown(paper and paper.macs and paper.macs * 1e3, "{:.0f}"),
-            f"{mean(run['macs_mean'] for run in runs) / 1e6:.1f} +- {_between_images(first):.1f}",
-            f"{first['max_macs'] / 1e6:.1f}", _loops(runs),
-            f"{timed['ms']:.3f}" if timed else "-", f"{timed['ratio']:.2f}" if timed else "-",
+            f"{_macs(runs):.1f} +- {mean(run['macs_std'] for run in runs) / 1e6:.1f}",
+            f"{alike['max_macs'] / 1e6:.1f}", _loops(runs),
+            f"{timed['ms']:.3f} / {_shown(timed['against_ms'], '{:.3f}')}" if timed else "-",
+            _shown(timed["ratio"] if timed else None, "{:.2f}"),
         ))  # fmt: skip
-    return _markdown(lines)
+    return _markdown(lines) + _origin_of(times)
 
 
 def ablation_markdown(folder: Path) -> str:
@@ -62,13 +45,26 @@ def ablation_markdown(folder: Path) -> str:
     head = ("variant", "error %", "of the average %", "training error %", "n", "loops", "M MACs", "rates of the gates")
     lines = [head, ("---",) * len(head)]
     for row, runs in _grouped(read_results(folder)).items():
-        rates = ("-" if rate is None else f"{rate:.2f}" for rate in runs[0]["executed_rates"])
         training = [run["epochs"][-1]["train_error"] for run in runs]
         lines.append((
             row, _errors(runs), _averages(runs), spread(training, _percent), str(len(runs)), _loops(runs),
-            f"{mean(run['macs_mean'] for run in runs) / 1e6:.1f}", " ".join(rates),
+            f"{_macs(runs):.1f}", _rates(runs),
         ))  # fmt: skip
     return _markdown(lines)
+
+
+def _origin_of(times: dict[str, dict]) -> str:
+    """A line for each occasion on which rows were timed; "-" where it was not written down."""
+    rows: dict[str, list[str]] = {}
+    for row, timed in times.items():
+        where, seed, other = timed["environment"], timed.get("seed", "-"), timed.get("against_seed")
+        seeds = f"seed {seed}" if other in (None, seed) else f"seed {seed} against seed {other}"
+        said = (
+            f"{seeds}, {timed['rounds']} pairs of batches of {timed['batch_size']}, device {timed.get('device', '-')}, "
+            f"{where['processor']}, threads {where['threads']}, commit {where['commit']}, {where['date'][:10]}"
+        )
+        rows.setdefault(said, []).append(row)
+    return "".join(f"\nTimes of {', '.join(names)}: {said}.\n" for said, names in rows.items())
 
 
 def _shown(value: float | None, form: str) -> str:
@@ -96,8 +92,15 @@ def _loops(runs: list[dict]) -> str:
     return f"{mean(run['mean_loops'] for run in runs):.2f} of {slots}" if slots else "-"
 
 
-def _between_images(run: dict) -> float:
-    return run["macs_std"] / 1e6
+def _macs(runs: list[dict]) -> float:
+    return mean(run["macs_mean"] for run in runs) / 1e6
+
+
+def _rates(runs: list[dict]) -> str:
+    """Means over the seeds of each gate's rate; a seed in which no image arrived at a gate says nothing of it."""
+    gates = zip(*(run["executed_rates"] for run in runs), strict=True)
+    known = ([rate for rate in rates if rate is not None] for rates in gates)
+    return " ".join(f"{mean(rates):.2f}" if rates else "-" for rates in known)
 
 
 def _percent(value: float) -> str:

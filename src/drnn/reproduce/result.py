@@ -1,15 +1,35 @@
-"""A finished run as a result file: what was asked for, where it ran, what came out."""
+"""Result files: a finished run as one, with what was asked for, where it ran, what came out; and a folder of them."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 from drnn.costs import count_params
-from drnn.provenance import environment
-from drnn.reproduce.plan import Job
+from drnn.inference.budget import fingerprint
+from drnn.provenance import commit, environment
+from drnn.reproduce.plan import CONTROLS, ROWS, VARIANTS, Job, slug
 from drnn.training import evaluate_source
 from drnn.training.checkpoint import load_run
 from drnn.training.listing import read_metrics
-from drnn.training.run_folder import AVERAGE, MOVABLE, SUMMARY, run_environment
+from drnn.training.recipe import recipe_from_dict
+from drnn.training.run_folder import AVERAGE, METRICS, MOVABLE, SUMMARY, run_environment
+
+commit()  # asked now: results are written hours later, when the checkout may be another one
+TIMES = "times.json"  # lies beside the results, see drnn.reproduce.times
+ORDER = (*ROWS, *CONTROLS, *VARIANTS)
+KINDS = {
+    **dict.fromkeys(("row", "label", "model"), str),
+    **dict.fromkeys(("seed", "params", "images", "max_loops", "max_macs"), int),
+    **dict.fromkeys(("error", "mean_loops", "macs_mean", "macs_std", "train_s"), (int, float)),
+    **dict.fromkeys(("recipe", "environment"), dict),
+    **dict.fromkeys(("executed_rates", "trained_on", "epochs"), list),
+    "average": (dict, type(None)),
+}
+OF_A_RUN = frozenset({"seed", "threads"})  # what may differ between two runs of a row
+OF_A_ROW = OF_A_RUN | {  # and between two rows
+    *("name", "model", "gate", "norm", "gate_noise", "target_rate"),
+    *("params", "max_macs", "max_loops"),
+}
 
 
 def result_of(job: Job, data_root: str | None = None) -> dict:
@@ -24,9 +44,11 @@ def result_of(job: Job, data_root: str | None = None) -> dict:
 
     Raises:
         FileNotFoundError: the run is not finished, or the data set is not there.
-        ValueError: saved weights that do not repeat what the run reported at its end.
+        ValueError: saved weights that do not repeat what the run reported at its end, or epochs missing in its metrics.
     """
     model, recipe, dataset = load_run(job.folder, data_root)
+    epochs = read_metrics(job.folder)
+    _require_every_epoch(job.folder / METRICS, epochs, recipe.epochs)
     summary = json.loads((job.folder / SUMMARY).read_text(encoding="utf-8"))
     last = _numbers(evaluate_source(model, dataset))
     _require_repeated(job.folder, last["error"], 1 - summary["acc1"], last["images"])
@@ -41,19 +63,93 @@ def result_of(job: Job, data_root: str | None = None) -> dict:
         "model": model.name,
         "seed": recipe.seed,
         "recipe": {key: value for key, value in recipe.to_dict().items() if key not in MOVABLE},
+        "weights_sha256": fingerprint(job.folder),
         "params": count_params(model),
         **last,
         "average": average,
         "train_s": summary["train_s"],
         "trained_on": [{key: value for key, value in machine.items() if key != "command"} for machine in machines],
         "environment": environment(),
-        "epochs": read_metrics(job.folder),
+        "epochs": epochs,
     }
+
+
+def read_results(folder: Path) -> list[dict]:
+    """Every result file in a folder, by row and seed; what does not belong in one table is refused.
+
+    Raises:
+        ValueError: a damaged file; one whose place is not what its label, row and seed say, such as a copy; or results
+            of different recipes.
+    """
+    results = [_read(file) for file in sorted(folder.glob("*.json")) if file.name != TIMES]
+    results.sort(key=lambda result: (ORDER.index(result["row"]), result["seed"]))
+    for result in results:
+        twin = next(other for other in results if other["row"] == result["row"])
+        _require_alike(folder, result, twin, OF_A_RUN)
+        _require_alike(folder, result, results[0], OF_A_ROW)
+    return results
+
+
+def stem(row: str, seed: int) -> str:
+    """Name of a run's folder and, with ".json", of its result."""
+    return f"{row if row in (*ROWS, *CONTROLS) else slug(row)}-{seed}"
+
+
+def _read(file: Path) -> dict:
+    try:
+        result = json.loads(file.read_text(encoding="utf-8"))
+        for key, kind in KINDS.items():
+            if not isinstance(result[key], kind):
+                raise TypeError(f"{key} is {result[key]!r}")
+        ORDER.index(result["row"])
+        recipe = recipe_from_dict(result["recipe"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{file} is no result of drnn reproduce ({error!r}); remove it and run again") from error
+    name, label = f"{stem(result['row'], result['seed'])}.json", file.parent.resolve().name
+    for what, there, due in (
+        ("name", file.name, name),
+        ("label", result["label"], label),
+        ("seed of the recipe", recipe.seed, result["seed"]),
+        ("model of the recipe", recipe.model, result["model"]),
+    ):
+        if there != due:
+            raise ValueError(
+                f"{file}: its {what} is {there!r}, by its row, seed, model and folder it should be {due!r}; remove the "
+                "file where it is a copy, or move it back to where drnn reproduce wrote it"
+            )
+    _require_every_epoch(file, result["epochs"], recipe.epochs)
+    return result
+
+
+def _require_alike(folder: Path, result: dict, other: dict, free: frozenset[str]) -> None:
+    here, there = _conditions(result), _conditions(other)
+    for field, value in here.items():
+        if field not in free and value != there[field]:
+            file, second = (folder / f"{stem(each['row'], each['seed'])}.json" for each in (result, other))
+            raise ValueError(
+                f"{file}: {field} is {value!r}, in {second} it is {there[field]!r}; a table holds results of one "
+                "recipe: remove one of the two files and run it again"
+            )
+
+
+def _conditions(result: dict) -> dict:
+    counted = {key: result[key] for key in ("images", "params", "max_macs", "max_loops")}
+    return {**asdict(recipe_from_dict(result["recipe"])), **counted}  # a field that is younger than the file: as it was
 
 
 def _numbers(evaluation) -> dict:
     summary = evaluation.summary()
     return {"error": 1 - summary.pop("acc1"), **summary}
+
+
+def _require_every_epoch(file: Path, lines: list[dict], epochs: int) -> None:
+    there = [line["epoch"] for line in lines]
+    if there != list(range(1, epochs + 1)):
+        found = f"{len(there)} epochs, {there[0]} to {there[-1]}" if there else "no epochs"
+        raise ValueError(
+            f"{file} has {found}; its recipe has {epochs}, and each is to be there once: the metrics were lost or cut, "
+            "so remove the run's folder and run it again"
+        )
 
 
 def _require_repeated(folder: Path, now: float, then: float, images: int) -> None:

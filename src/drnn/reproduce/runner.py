@@ -2,25 +2,20 @@
 
 import logging
 import os
-import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import IO
+from dataclasses import dataclass, replace
 
 import torch
 
+from drnn.reproduce.done import is_done, require_apart
 from drnn.reproduce.plan import Job
-from drnn.reproduce.result import result_of
-from drnn.storage import write_json
+from drnn.reproduce.process import End, JobProcess, failure, progress
 from drnn.training.interrupt import Interrupted, polite_end
-from drnn.training.listing import read_metrics
-from drnn.training.run_folder import RECIPE, SUMMARY, read_recipe
+from drnn.training.run_folder import RECIPE, differences, read_recipe
 
 log = logging.getLogger("drnn.reproduce")
-LOG = "train.log"
 
 
 @dataclass(frozen=True)
@@ -40,8 +35,8 @@ def run_jobs(
 ) -> list[Outcome]:
     """Run what has no result file yet, ``parallel`` at a time in the order of ``jobs``, and write the results.
 
-    A run that was begun goes on where it stopped. When the budget is spent, or on SIGTERM or Ctrl-C, every run is asked
-    to save itself and end.
+    A run that was begun goes on where it stopped. When the budget is spent, or on SIGTERM, SIGHUP or Ctrl-C, every run
+    is asked to save itself and end; an evaluation that has begun is waited for.
 
     Args:
         jobs: see `drnn.reproduce.plan`.
@@ -54,98 +49,139 @@ def run_jobs(
         One outcome a job. A failed run's last words are in its folder's ``train.log``.
 
     Raises:
-        ValueError: less than one run at a time, or a budget that is not above 0.
-        Interrupted: SIGTERM or Ctrl-C; every run was saved.
+        ValueError: less than one run at a time, a budget that is not above 0, two jobs for one file or folder, or a
+            result file that is damaged or of another run; nothing was begun.
+        Interrupted: SIGTERM, SIGHUP or Ctrl-C, and whether every run was saved.
     """
     if parallel < 1 or (budget_minutes is not None and budget_minutes <= 0):
         raise ValueError(f"parallel {parallel} and budget {budget_minutes} minutes received; each is above 0")
+    require_apart(jobs)
+    states = {job.file: "finished" if is_done(job) else "not begun" for job in jobs}
+    crew = _Crew([job for job in jobs if states[job.file] != "finished"], places or {}, report)
     deadline = None if budget_minutes is None else time.monotonic() + 60 * budget_minutes
-    places, states = places or {}, {job.file: "finished" if job.file.is_file() else "not begun" for job in jobs}
-    waiting = [job for job in jobs if states[job.file] != "finished"]
-    running: list[_Running] = []
     with polite_end() as requests:
-        while waiting or running:
-            stop = requests.received is not None or (deadline is not None and time.monotonic() > deadline)
-            if stop:
-                waiting = []
-                for each in running:
-                    each.ask_to_end()
-            while waiting and len(running) < parallel:
-                job = waiting.pop(0)
-                report(f"{job.file.stem}: {progress(job)}")
-                running.append(_Running(job, places))
-            for each in [each for each in running if each.process.poll() is not None]:
-                running.remove(each)
-                states[each.job.file] = each.conclude(places.get("data_root"), report)
-            time.sleep(0.2)
+        try:
+            while crew.waiting or crew.running:
+                if requests.received is not None or (deadline is not None and time.monotonic() > deadline):
+                    crew.ask_to_end()
+                crew.begin(parallel)
+                crew.look()
+                time.sleep(0.2)
+        finally:
+            crew.abandon()
     if requests.received is not None:
-        raise Interrupted(requests.received, "every run is saved; run the command again to go on")
-    return [Outcome(job, states[job.file]) for job in jobs]
+        raise Interrupted(requests.received, crew.fate())
+    return [Outcome(job, crew.states.get(job.file, states[job.file])) for job in jobs]
 
 
-class _Running:
-    """A process that trains."""
+class _Crew:
+    """The jobs that wait and those that run."""
 
-    def __init__(self, job: Job, places: dict):
-        job.folder.mkdir(parents=True, exist_ok=True)
-        self.job, self.asked = job, False
-        self.log: IO[str] = open(job.folder / LOG, "a", encoding="utf-8")  # noqa: SIM115, closed in conclude
-        self.process = subprocess.Popen(
-            command(job, places), stdout=self.log, stderr=subprocess.STDOUT, start_new_session=True
-        )
+    def __init__(self, waiting: list[Job], places: dict, report: Callable[[str], None]):
+        self.waiting, self.places, self.report = waiting, places, report
+        self.running: list[JobProcess] = []
+        self.states: dict = {}
+        self.asked, self.lost = False, []
+
+    def begin(self, parallel: int) -> None:
+        """Start what there is room for."""
+        while self.waiting and len(self.running) < parallel:
+            job = self.waiting.pop(0)
+            try:
+                stands = progress(job)
+                begun = JobProcess(job, command(job, self.places), self.places.get("data_root"))
+            except Exception as error:  # of whatever kind, the other jobs go on
+                self.conclude(job, failure(error))
+            else:
+                self.running.append(begun)
+                self.report(f"{job.name}: {stands}")
+
+    def look(self) -> None:
+        """Take leave of what has ended."""
+        for each in list(self.running):
+            try:
+                end = each.look()
+            except Exception as error:  # such as files of the run that cannot be read
+                end = failure(error)
+            if end is not None:
+                self.running.remove(each)
+                self.conclude(each.job, end)
+
+    def conclude(self, job: Job, end: End) -> None:
+        """Note how a job ended, and say so."""
+        self.states[job.file] = end.state
+        if end.lost and (self.asked or end.state == "stopped"):
+            self.lost.append(job.name)
+        self.report(f"{job.name}: {'stopped, ' if end.state == 'stopped' else ''}{end.words}")
 
     def ask_to_end(self) -> None:
-        """Once: a second signal would not be waited for."""
-        if not self.asked:
-            self.asked = True
-            self.process.send_signal(signal.SIGTERM)
+        """Begin nothing more, and let what runs save itself."""
+        self.waiting, self.asked = [], True
+        for each in self.running:
+            each.ask_to_end()
 
-    def conclude(self, data_root: str | None, report: Callable[[str], None]) -> str:
-        """Write the result, or say why there is none."""
-        self.log.close()
-        name, code = self.job.file.stem, self.process.returncode
-        if self.asked and code != 0:
-            report(f"{name}: stopped, {progress(self.job)}")
-            return "stopped"
-        if code == 0:
-            try:
-                result = result_of(self.job, data_root)
-            except (ValueError, OSError) as error:
-                report(f"{name}: {error}")
-                return "failed"
-            write_json(self.job.file, result)
-            report(f"{name}: error {result['error']:.2%}, written to {self.job.file}")
-            return "finished"
-        words = (self.job.folder / LOG).read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        report(f"{name}: failed with code {code}: {words[-1] if words else 'no output'}")
-        return "failed"
+    def abandon(self) -> None:
+        """Leave no run behind: where an error or a second signal ended the loop, some may still be there."""
+        for each in self.running:
+            each.ask_to_end(again=True)
+        for each in self.running:
+            each.process.wait()
+
+    def fate(self) -> str:
+        """What became of the runs that were asked to end."""
+        if self.lost:
+            return f"not saved since the last checkpoint: {', '.join(self.lost)}; every other run is saved"
+        return "every run is saved; run the command again to go on"
 
 
 def command(job: Job, places: dict) -> list[str]:
-    """The `drnn train` of a job. A run that was begun keeps the threads it has: they change its last bits."""
+    """The `drnn train` of a job. A run that was begun keeps the threads it has: they change its last bits.
+
+    Raises:
+        FileExistsError: a run of another recipe is in the job's folder.
+        ValueError: the recipe of the run that is there cannot be read.
+    """
     changes = {**job.changes, **places}
     if (job.folder / RECIPE).is_file():
-        changes["threads"] = read_recipe(job.folder).threads
+        there = read_recipe(job.folder)
+        changes["threads"] = there.threads
+        if other := differences(there, replace(job.recipe, threads=there.threads)):
+            raise FileExistsError(
+                f"{job.folder} holds a run of another recipe ({'; '.join(other)}); remove the folder to run this one, "
+                "or choose another --runs"
+            )
     fields = [part for key, value in changes.items() for part in (f"--{key}", _text(value))]
     return [sys.executable, "-m", "drnn", "train", job.base, *fields, "--out", str(job.folder), "--quiet"]
 
 
 def _text(value: object) -> str:
+    if isinstance(value, tuple):
+        return str(list(value))
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def progress(job: Job) -> str:
-    """Where a run stands, in words."""
-    if (job.folder / SUMMARY).is_file():
-        return "trained, to be evaluated"
-    return f"after {len(read_metrics(job.folder))} of {job.recipe.epochs} epochs"
+def standing(job: Job) -> tuple[str, bool]:
+    """What `run_jobs` would find, in words, and whether it would accept that."""
+    try:
+        if is_done(job):
+            return "there", True
+        command(job, {})
+        return progress(job), True
+    except (ValueError, OSError) as error:
+        return str(error), False
 
 
-def room(device: str) -> tuple[int, int]:
-    """How many small networks train well side by side here, and the CPU threads of each: (runs, threads).
+def room(device: str, parallel: int = 0) -> tuple[int, int]:
+    """How many small networks to train side by side here, and the CPU threads of each: (runs, threads).
 
-    On a CPU one run a core: small networks do not fill two. On a GPU a few, for they do not fill that either.
+    On a CPU one run a core: small networks do not fill two. On a GPU one: side by side they would take turns, and what
+    comes first in the plan would be there last.
+
+    Args:
+        device: of the recipes.
+        parallel: how many were asked for; 0 for as many as there is room for.
     """
-    cores = os.cpu_count() or 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     on_gpu = device.startswith("cuda") or (device == "auto" and torch.cuda.is_available())
-    return (max(1, min(4, cores // 2)), 1) if on_gpu else (cores, 1)
+    runs = parallel or (1 if on_gpu else cores)
+    return runs, max(1, cores // runs)

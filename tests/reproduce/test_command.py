@@ -1,0 +1,123 @@
+"""What `drnn reproduce` plans from its options, and what it does around the runs."""
+
+import pytest
+
+from drnn.cli import reproduce
+from drnn.cli.main import main
+from drnn.reproduce import ablation, table1
+from drnn.reproduce.plan import VARIANTS
+from drnn.reproduce.runner import Outcome, command
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """What the command does, without doing it; the states of the runs."""
+    done: dict = {"calls": [], "states": ["finished"]}
+
+    def run_jobs(jobs, parallel, budget, places):
+        done["calls"].append(("run", parallel, places))
+        return [Outcome(job, done["states"][at % len(done["states"])]) for at, job in enumerate(jobs)]
+
+    monkeypatch.setattr(reproduce, "run_jobs", run_jobs)
+    monkeypatch.setattr(reproduce, "time_rows", lambda *_: done["calls"].append(("time",)))
+    monkeypatch.setattr(reproduce, "table1_markdown", lambda folder: done["calls"].append(("table",)) or "table")
+    monkeypatch.setattr(
+        reproduce, "load_dataset", lambda *given, **also: done["calls"].append(("load", *given, *also.values())),
+        raising=False,
+    )  # fmt: skip
+    return done
+
+
+def places(tmp_path):
+    return ["--runs", str(tmp_path / "r"), "--results", str(tmp_path / "f"), "--device", "cpu"]
+
+
+def test_a_row_named_twice_is_run_once(tmp_path, capsys):
+    where = [*places(tmp_path), "--dry_run"]
+    assert main(["reproduce", "ablation", "--rows", "dr_resnet16,dr_resnet16", *where]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == len(VARIANTS)
+    assert main(["reproduce", "table1", "--rows", "resnet20,resnet20", "--seeds", "0,0", *where]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 1
+
+
+def test_what_cannot_be_meant_is_refused(tmp_path, capsys, calls):
+    for rows in (",", "", " , "):
+        assert main(["reproduce", "table1", "--rows", rows, *places(tmp_path)]) == 2
+        assert f"rows {rows!r} received; name one or more" in capsys.readouterr().err
+    assert main(["reproduce", "ablation", "--time", *places(tmp_path)]) == 2
+    assert "only table1 has times" in capsys.readouterr().err
+    assert calls["calls"] == []
+
+
+def test_the_data_set_is_fetched_once_before_the_runs(tmp_path, calls):
+    where = [*places(tmp_path), "--data_root", "here"]
+    assert main(["reproduce", "table1", "--rows", "resnet20,resnet16", "--download", *where]) == 0
+    assert calls["calls"][0] == ("load", "cifar10", "here", True)
+    assert "download" not in calls["calls"][1][2]
+    assert len(calls["calls"]) == 2
+
+
+@pytest.mark.parametrize("state", ["not begun", "stopped", "failed"])
+def test_nothing_is_timed_until_all_is_finished(state, tmp_path, capsys, calls):
+    calls["states"] = ["finished", state]
+    code = main(["reproduce", "table1", "--rows", "resnet20,resnet16", "--time", *places(tmp_path)])
+    assert code == (1 if state == "failed" else 0)
+    assert ("time",) not in calls["calls"]
+    assert "nothing is timed: 1 of 2 runs are not finished" in capsys.readouterr().out
+
+
+def test_the_table_is_printed_before_the_timing_and_after_it(tmp_path, calls, monkeypatch):
+    monkeypatch.setattr(reproduce, "is_done", lambda job: True, raising=False)
+    (tmp_path / "f/short").mkdir(parents=True)
+    (tmp_path / "f/short/resnet20-0.json").write_text("{}")
+    assert main(["reproduce", "table1", "--rows", "resnet20", "--recipe", "short", "--time", *places(tmp_path)]) == 0
+    assert [each[0] for each in calls["calls"]] == ["run", "table", "time", "table"]
+
+
+def test_the_dry_run_says_what_is_in_the_way(tmp_path, capsys):
+    where = [*places(tmp_path), "--dry_run"]
+    (tmp_path / "f/paper").mkdir(parents=True)
+    (tmp_path / "f/paper/resnet20-0.json").write_text("{")
+    assert main(["reproduce", "table1", "--rows", "resnet20,resnet16", *where]) == 1
+    first, second = capsys.readouterr().out.splitlines()
+    assert "is no result of drnn reproduce" in first
+    assert second.endswith("after 0 of 350 epochs")
+
+
+def test_another_length_keeps_the_shape_of_the_papers_schedule(tmp_path, capsys):
+    (job,) = table1(["resnet20"], "paper", [0], {"epochs": 100}, tmp_path, tmp_path)
+    assert (job.label, job.recipe.milestones) == ("paper-100-epochs", (43, 71))
+    (same,) = table1(["resnet20"], "paper", [0], {"epochs": 350}, tmp_path, tmp_path)
+    assert (same.label, same.recipe.milestones) == ("paper", (150, 250))
+    (least,) = table1(["resnet20"], "paper", [0], {"epochs": 3}, tmp_path, tmp_path)
+    assert least.recipe.milestones == (1, 2)
+    for epochs in (1, 2):
+        with pytest.raises(ValueError, match=f"epochs {epochs} received; this schedule divides the learning rate at"):
+            table1(["resnet20"], "paper", [0], {"epochs": epochs}, tmp_path, tmp_path)
+    where = [*places(tmp_path), "--dry_run"]
+    assert main(["reproduce", "table1", "--rows", "resnet20", "--epochs", "100", *where]) == 0
+    assert "after 0 of 100 epochs; learning rate divided after 43 and 71 epochs" in capsys.readouterr().out
+
+
+def test_scaled_milestones_reach_the_command_of_the_run(tmp_path, capsys):
+    (job,) = table1(["resnet20"], "paper", [0], {"epochs": 100}, tmp_path, tmp_path)
+    words = command(job, {})
+    assert main([*words[words.index("train") :], "--print_recipe"]) == 0
+    assert "epochs: 100\n" in (said := capsys.readouterr().out)
+    assert "milestones:\n- 43\n- 71\n" in said
+
+
+@pytest.mark.parametrize(("schedule", "epochs"), [("short", 2), ("modern", 5), ("short", 1)])
+def test_a_length_that_is_all_warm_up_is_refused(schedule, epochs, tmp_path):
+    with pytest.raises(ValueError, match=f"epochs {epochs} received; the first . of this schedule only raise"):
+        table1(["resnet20"], schedule, [0], {"epochs": epochs}, tmp_path, tmp_path)
+    assert table1(["resnet20"], schedule, [0], {"epochs": 6}, tmp_path, tmp_path)
+
+
+def test_the_lines_of_two_networks_ablations_differ(tmp_path):
+    jobs = [
+        job for row in ("dr_resnet16", "dr_resnet32") for job in ablation(row, "short", [0], {}, tmp_path, tmp_path)
+    ]
+    assert jobs[0].name == "dr_resnet16 naive-0"
+    assert len({job.name for job in jobs}) == 2 * len(VARIANTS)
+    assert table1(["dr_resnet16"], "short", [1], {}, tmp_path, tmp_path)[0].name == "dr_resnet16-1"
