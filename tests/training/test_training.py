@@ -1,16 +1,19 @@
 """Recipes, schedules, training runs and what they leave on disk."""
 
 import json
+import os
 import shutil
+import stat
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
+from safetensors.torch import save_file
 
 from drnn import list_models
-from drnn.storage import write_atomically
+from drnn.storage import write_atomically, write_text
 from drnn.training import RECIPES, Recipe, evaluate, find_recipe, train
 from drnn.training.checkpoint import load_run
 from drnn.training.recipe import recipe_from_dict
@@ -176,6 +179,17 @@ def test_recipe_files_build_on_named_recipes(tmp_path):
         find_recipe(str(tmp_path / "none.yaml"))
     with pytest.raises(ValueError, match="did you mean digits"):
         find_recipe("digit")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="files have no such modes here")
+def test_files_may_be_read_by_whom_the_umask_says_whatever_writes_them(tmp_path):
+    before = os.umask(0o027)
+    try:
+        write_atomically(tmp_path / "weights", lambda part: save_file({"x": torch.ones(1)}, part))
+        write_text(tmp_path / "text", "text")
+    finally:
+        os.umask(before)
+    assert {stat.S_IMODE(file.stat().st_mode) for file in tmp_path.iterdir()} == {0o640}
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path):

@@ -139,6 +139,18 @@ def test_the_card_says_what_was_measured_and_what_was_not(tmp_path):
     assert Card.of(model, error=[0.01]).error_text == "1.00% (n = 1)"
 
 
+def test_the_card_says_what_sort_of_network_it_is(tmp_path):
+    told = {
+        "dr_resnet_digits": ([3, 1, 2, 4, 0, 0, 0], "whose blocks loop"),
+        "resnet_digits": ([10], "without loops to leave"),
+        "r_resnet53_lvbn": ([], "An image classifier of drnn"),
+    }
+    for name, (histogram, words) in told.items():
+        model = create_model(name)
+        save_pretrained(model, tmp_path / name, card=Card.of(model, loops_histogram=histogram))
+        assert words in (tmp_path / name / "README.md").read_text()
+
+
 def test_text_of_a_card_stays_text(tmp_path):
     hostile = "a | b\n\n# Title <script>x</script> [y](z) `c` *d* _e_ \\"
     license = "mit\ninference: false\n---\n# Title"

@@ -74,6 +74,15 @@ class Card:
         return f"{mean:.2%} +- {spread:.2%} (n = {count}, standard deviation)"
 
 
+def _kind(card: Card) -> str:
+    """What sort of network it is, by the loops that its images took."""
+    if not card.loops_histogram:
+        return "An image classifier of drnn."
+    if len(card.loops_histogram) == 1:
+        return "A network without loops to leave: every image costs the same."
+    return "A network whose blocks loop, and stop where the image is easy."
+
+
 def readme(card: Card) -> str:
     """The card as a README with the hub's header."""
     header = {
@@ -98,7 +107,7 @@ def readme(card: Card) -> str:
     body = [
         f"# {escaped(card.name)}",
         "",
-        "A network whose blocks loop, and stop where the image is easy.",
+        _kind(card),
         "",
         *table,
         "",
