@@ -1,5 +1,7 @@
 """Golden outputs are rewritten only on request; tests marked ``gpu`` are skipped where there is none."""
 
+import signal
+
 import pytest
 import torch
 
@@ -13,3 +15,11 @@ def pytest_collection_modifyitems(items):
         for item in items:
             if item.get_closest_marker("gpu"):
                 item.add_marker(pytest.mark.skip(reason="needs a GPU"))
+
+
+@pytest.fixture
+def hangups_are_heard():
+    """By processes that a test starts, under nohup too: what is handled here has its default there."""
+    before = signal.signal(signal.SIGHUP, lambda *_: None)
+    yield
+    signal.signal(signal.SIGHUP, before)

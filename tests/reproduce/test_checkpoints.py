@@ -20,7 +20,9 @@ CIFAR10 = os.environ.get("DRNN_CIFAR10")
 
 
 def test_there_are_some():
-    assert {"dr_resnet16_cifar-short", "resnet20_cifar-short", "resnet20_cifar-paper"} <= {folder.name for folder in FOLDERS}
+    assert {"dr_resnet16_cifar-short", "resnet20_cifar-short", "resnet20_cifar-paper"} <= {
+        folder.name for folder in FOLDERS
+    }
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)

@@ -24,6 +24,7 @@ from drnn.training.state import checkpoints, load_state
 sys.path.insert(0, str(Path(__file__).parent))
 from experiment import job, long_job
 
+pytestmark = pytest.mark.usefixtures("hangups_are_heard")
 HERE, RESULTS = Path(__file__).parent, Path(__file__).parents[2] / "results/cifar10"
 
 

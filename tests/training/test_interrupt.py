@@ -12,6 +12,7 @@ from drnn.training import interrupt
 from drnn.training.interrupt import polite_end
 from drnn.training.state import checkpoints
 
+pytestmark = pytest.mark.usefixtures("hangups_are_heard")
 COMMAND = ["train", "digits", "--held_out", "500", "--threads", "1", "--quiet", "--device", "cpu", "--epochs", "300"]
 
 
