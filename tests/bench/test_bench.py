@@ -21,7 +21,7 @@ from drnn.costs import count_costs
 PAIR = ("dr_resnet_digits", "resnet_digits")
 
 
-@pytest.mark.parametrize("form", ["plain", "optimised"])
+@pytest.mark.parametrize("form", ["plain", "optimised", "masked"])
 def test_executed_multiply_adds_are_those_of_the_script(form):
     model, costs = build(PAIR[0], form, 0), count_costs(create_model(PAIR[0]))
     script = script_by_rate(costs.slots, 0.6, 12)

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from drnn.bench.scripts import LoopScript
 from drnn.core import Gate, GateDecision
+from drnn.core.loops import loop_dense
 from drnn.core.rows import ranks
 from drnn.models import Classifier
 
@@ -41,13 +42,19 @@ class Scripted:
 
     def __init__(self, model: Classifier, script: LoopScript, batch_size: int, device: str = "cpu"):
         self.model, self.batches = model, script.loops.split(batch_size)
-        self.plans = [[margins_of(loops, device) for loops in batch.unbind(1)] for batch in self.batches]
         self.blocks: list[Any] = [block for block in model.modules() if isinstance(getattr(block, "gate", None), Gate)]
+        if len(self.blocks) != script.loops.shape[1]:
+            raise ValueError(f"a script of {script.loops.shape[1]} blocks received for a network of {len(self.blocks)}")
+        self.plans = [
+            [
+                margins_of(loops, device, asked_always(block))
+                for loops, block in zip(batch.unbind(1), self.blocks, strict=True)
+            ]
+            for batch in self.batches
+        ]
         for block in self.blocks:
             block.gate = ScriptedGate(block.gate)
         self.gates: list[ScriptedGate] = [block.gate for block in self.blocks]
-        if len(self.gates) != script.loops.shape[1]:
-            raise ValueError(f"a script of {script.loops.shape[1]} blocks received for a network of {len(self.gates)}")
 
     def prepare(self, batch: int) -> None:
         """Hand every gate its answers for one batch."""
@@ -69,9 +76,19 @@ class Scripted:
             raise RuntimeError("the network executed other loops than its script says; its times would mean nothing")
 
 
-def margins_of(loops: Tensor, device: str = "cpu") -> list[Tensor]:
-    """The answers of one gate to images that loop ``loops (N,)`` times: for each loop, of the images there."""
+def asked_always(block: Any) -> int | None:
+    """How often a block that masks asks its gate about every image; None where it asks about those still there."""
+    return block.num_loops if getattr(block, "evaluation_form", None) is loop_dense else None
+
+
+def margins_of(loops: Tensor, device: str = "cpu", always: int | None = None) -> list[Tensor]:
+    """The answers of one gate to images that loop ``loops (N,)`` times: for each loop, of the images there.
+
+    Where it is asked ``always`` times, all of them are there every time.
+    """
     answers, loops = [], loops.to(device)
+    if always is not None:
+        return [(loops - loop).float() - 0.5 for loop in range(always)]
     for loop in range(int(loops.max()) + 1):
         answers.append((loops - loop).float() - 0.5)
         stays = loops > loop

@@ -15,7 +15,7 @@ from drnn.costs import Costs, count_costs
 from drnn.inference import optimize
 from drnn.models import Classifier, create_model, set_dense
 
-FORMS, FOREIGN = ("plain", "optimised", "compiled", "captured"), "torchvision/"
+FORMS, FOREIGN = ("plain", "optimised", "masked", "compiled", "captured"), "torchvision/"
 FIGURE_8 = {"dr_resnet53": (11.74, 1.50)}  # mean and standard deviation of an image's loops
 
 
@@ -27,7 +27,8 @@ class Case:
         first: a recursive network by name; the folder of a run, with its own gates on its own test images; or
             torchvision's own static network, "torchvision/resnet101".
         second: the static network by name, or likewise torchvision's.
-        form: "plain", "optimised", "compiled" or "captured" (CUDA graphs), for both; torchvision's networks run plain.
+        form: "plain", "optimised", "masked" (optimised, no image skipped), "compiled" or "captured" (CUDA graphs), for
+            both; torchvision's networks run plain.
         batch_size: N.
         rounds: pairs.
         rate: conditional rate of all gates; None for Figure 8's spread where it is known, else the target rate. A run
@@ -95,7 +96,10 @@ def build(name: str, form: str, seed: int, device: str = "cpu", **options) -> An
 def in_form(model: Classifier, form: str, device: str) -> Classifier:
     """A network in evaluation mode, on ``device``, in the form asked for."""
     model.to(device).eval()
-    return model if form == "plain" else optimize(model, compile=form == "compiled", capture=form == "captured")
+    if form == "plain":
+        return model
+    mask = True if form == "masked" else None
+    return optimize(model, compile=form == "compiled", capture=form == "captured", mask=mask)
 
 
 @cache

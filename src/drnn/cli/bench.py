@@ -46,8 +46,8 @@ def inference_parser() -> ArgumentParser:
     made.add_argument("--batch_sizes", type=list[int], default=[1, 8, 32], help="images at a time")
     made.add_argument("--threads", type=list[int], default=[1, os.cpu_count() or 1], help="CPU threads")
     made.add_argument("--forms", type=list[str], default=None,
-        help="of both networks: plain, optimised, compiled, captured (CUDA graphs at batch 1); by default the first "
-        "two, or plain with torchvision's")  # fmt: skip
+        help="of both networks: plain, optimised, masked (no image skipped), compiled, captured (CUDA graphs at batch "
+        "1); by default the first two, or plain with torchvision's")  # fmt: skip
     made.add_argument("--line", type=bool, default=False, help="sweep the rate from 1 to 0 instead")
     made.add_argument("--rounds", type=int, default=20, help="pairs a measurement")
     made.add_argument("--limit", type=int, default=None, help="stop after so many new measurements")
