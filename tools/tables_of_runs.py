@@ -12,6 +12,7 @@ from drnn import compare
 from drnn.analysis.curves import curves_of_study
 from drnn.reproduce.report import ablation_markdown, table1_markdown
 from drnn.reproduce.result import read_results
+from drnn.training.recipe import tested_images
 
 CIFAR10 = ROOT / "results" / "cifar10"
 
@@ -40,7 +41,7 @@ def _experiment(folder: Path, show: Callable[[Path], str]) -> str:
     results = read_results(folder)
     recipe, place = results[0]["recipe"], folder.relative_to(ROOT).as_posix()
     images = f"{recipe['train_images'] or 50_000 - recipe['held_out']:,}"
-    tested = f"{results[0]['images']:,} {'held-out training' if recipe['held_out'] else 'test'} images"
+    tested = f"{results[0]['images']:,} {tested_images(recipe['held_out'])}"
     minutes = "; ".join(f"{_run(result, results)} {result['train_s'] / 60:.0f}" for result in results)
     seeds = distinct(result["seed"] for result in results)
     commands = distinct((result["environment"]["command"] for result in results), "`, `")

@@ -6,8 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from drnn.bench.scripts import LoopScript
-from drnn.core import Gate, GateDecision
-from drnn.core.loops import loop_dense
+from drnn.core import Gate, GateDecision, RecursiveBlock
 from drnn.core.rows import ranks
 from drnn.models import Classifier
 
@@ -78,7 +77,7 @@ class Scripted:
 
 def asked_always(block: Any) -> int | None:
     """How often a block that masks asks its gate about every image; None where it asks about those still there."""
-    return block.num_loops if getattr(block, "evaluation_form", None) is loop_dense else None
+    return block.num_loops if isinstance(block, RecursiveBlock) and block.dense else None
 
 
 def margins_of(loops: Tensor, device: str = "cpu", always: int | None = None) -> list[Tensor]:

@@ -9,15 +9,11 @@ from drnn.inference import apply_budget, read_budget
 from drnn.inference.budget import refuse_static
 from drnn.training import evaluate_source
 from drnn.training.checkpoint import load_run
+from drnn.training.recipe import tested_images
 
 DESCRIPTION = (
     "Evaluate a run on its data set's test images, or on the training images that its recipe holds out for that."
 )
-
-
-def tested_on(images: int, held_out: int) -> str:
-    """How many images, and which."""
-    return f"{images} {'held-out training' if held_out else 'test'} images"
 
 
 def run(argv: list[str]) -> None:
@@ -43,7 +39,7 @@ def run(argv: list[str]) -> None:
         print(json.dumps({"run": options.run, "model": recipe.model, **result}, indent=1))
         return
     print(
-        f"{recipe.model}: test accuracy {result['acc1']:.2%} on {tested_on(result['images'], recipe.held_out)}, "
+        f"{recipe.model}: test accuracy {result['acc1']:.2%} on {result['images']} {tested_images(recipe.held_out)}, "
         f"{result['mean_loops']:.2f} of {result['max_loops']} loops and {result['macs_mean'] / 1e6:.2f} M "
         f"multiply-adds an image ({result['macs_min'] / 1e6:.2f} to {result['macs_max'] / 1e6:.2f} M)"
     )

@@ -40,7 +40,7 @@ def run(argv: list[str]) -> int:
     model, preprocessing, classes, _ = open_source(options.run, options.data_root, options.budget, only_trained=True)
     costs, prepare = count_costs(model), Normalize(preprocessing.mean, preprocessing.std)
     files = find_images(options.images)
-    answers = predict_files(optimize(model.to(device)), files, classes, prepare, options.batch_size, costs, device)
+    answers = predict_files(optimize(model.to(device)), files, classes, prepare, options.batch_size, costs)
     return WRITERS[options.format](map(_printable, answers))
 
 

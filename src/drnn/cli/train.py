@@ -5,10 +5,9 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser
 
-from drnn.cli.eval import tested_on
 from drnn.provenance import commit
 from drnn.training import find_recipe, train
-from drnn.training.recipe import Recipe, recipe_from_dict
+from drnn.training.recipe import Recipe, recipe_from_dict, tested_images
 
 
 def parser(recipe: Recipe) -> ArgumentParser:
@@ -60,7 +59,7 @@ def describe(summary: dict, out: str) -> str:
     return (
         f"{summary['recipe']['model']}: test accuracy {summary['acc1']:.2%}"
         f"{averaged} "
-        f"on {tested_on(summary['images'], summary['recipe']['held_out'])}, "
+        f"on {summary['images']} {tested_images(summary['recipe']['held_out'])}, "
         f"{summary['mean_loops']:.2f} of {summary['max_loops']} loops and {summary['macs_mean'] / 1e6:.2f} M "
         f"multiply-adds an image (at most {summary['max_macs'] / 1e6:.2f} M), {summary['params']:,} parameters; "
         f"trained in {summary['train_s']:.0f} s. Kept in {out}"

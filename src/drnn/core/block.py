@@ -55,6 +55,11 @@ class RecursiveBlock(nn.Module):
         self.training_form = loop_dense if dense or whole_batch else loop_arrivals
         self.evaluation_form = loop_dense if dense else loop_executing
 
+    @property
+    def dense(self) -> bool:
+        """Whether evaluation computes every image in every loop and masks."""
+        return self.evaluation_form is loop_dense
+
     def forward(self, x: Tensor) -> Tensor:
         """Loop over x ``(N, C, H, W)``."""
         return self._run(x)[0]

@@ -19,7 +19,6 @@ class GroupNumbers(NamedTuple):
         arrives: ``(N, 1)``, bool: the members of either group.
         share: ``(2, N)``, 1 over the group's images for its members, 0 elsewhere.
         users: ``(2, N)``, 1 where an image is normalised by that group, member or not.
-        inside: ``(N, 1)``, 1 for members of either, 0 for others.
         enough: ``(2, 1)``, whether n > 1.
         more: ``(2,)``, the same as a whole number.
         moves: ``(2,)``, the same as a fraction.
@@ -31,7 +30,6 @@ class GroupNumbers(NamedTuple):
     arrives: Tensor
     share: Tensor
     users: Tensor
-    inside: Tensor
     enough: Tensor
     more: Tensor
     moves: Tensor
@@ -60,9 +58,8 @@ class LoopGroups:
     def _numbers(self, values: int, dtype: torch.dtype) -> GroupNumbers:
         assert isinstance(self.arrives, Tensor)
         assert isinstance(self.executes, Tensor)
-        inside = self.arrives.to(dtype)
         users = torch.stack([self.executes, ~self.executes]).to(dtype)
-        members = users * inside
+        members = users * self.arrives
         images = members.sum(1, keepdim=True)
         count = images * values
         enough = count > 1
@@ -76,7 +73,6 @@ class LoopGroups:
             self.arrives[:, None],
             share,
             users,
-            inside[:, None],
             enough,
             more,
             moves,
@@ -155,7 +151,7 @@ class NormalizeGroups(torch.autograd.Function):
         strength = -scale * groups.per_value
         shift, slope = strength * bias_of, strength * inverse.square() * product_of
         both = torch.cat([shift, slope], 1)
-        of_image = (torch.where(groups.executes, both[0], both[1]) * groups.inside)[:, :, None, None]
+        of_image = (torch.where(groups.executes, both[0], both[1]) * groups.arrives)[:, :, None, None]
         direct = torch.where(groups.executes, scale[0], scale[1])[:, :, None, None]
         dx = torch.addcmul(torch.addcmul(of_image[:, :channels], centred, of_image[:, channels:]), dy, direct)
         return dx.to(ctx.dtype), (product_of * inverse).sum(0), bias_of.sum(0), None, None, None

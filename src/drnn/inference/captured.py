@@ -6,7 +6,6 @@ import torch
 from torch import Tensor, nn
 
 from drnn.core import GateRecord, LoopGroups, RecursiveBlock
-from drnn.core.loops import loop_dense
 from drnn.inference.budget import apply_budget, gates_of
 from drnn.inference.folded_blocks import refuse_training
 from drnn.inference.folded_gate import FoldedGate
@@ -78,7 +77,7 @@ class CapturedGate(FoldedGate):
 
 def masks(block: nn.Module) -> bool:
     """Whether a block's every loop runs, whatever its gate says, so that the host has nothing to decide."""
-    if not isinstance(block, RecursiveBlock) or block.evaluation_form is not loop_dense:
+    if not isinstance(block, RecursiveBlock) or not block.dense:
         return False
     return not getattr(getattr(block.gate, "decide", None), "random_in_evaluation", False)
 

@@ -6,8 +6,6 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from drnn.core import RecursiveBlock
-from drnn.core.loops import loop_dense
 from drnn.models import Classifier, set_dense
 from drnn.models.classifier import GATED
 from drnn.timing import time_pairs
@@ -30,7 +28,7 @@ def choose_form(model: AnyClassifier, example: Tensor, rounds: int = 7) -> AnyCl
         raise ValueError(
             f"{model.name} is in training mode, at least in part; call model.eval() before choosing its form"
         )
-    before = [(block, _is_dense(block)) for block in model.modules() if isinstance(block, GATED)]
+    before = [(block, bool(block.dense)) for block in model.modules() if isinstance(block, GATED)]
     skip, mask = partial(_run_as, model, False, example), partial(_run_as, model, True, example)
     try:
         dense = time_pairs(skip, mask, rounds).ratio > 1
@@ -40,10 +38,6 @@ def choose_form(model: AnyClassifier, example: Tensor, rounds: int = 7) -> AnyCl
         raise
     set_dense(model, dense)
     return model
-
-
-def _is_dense(block: torch.nn.Module) -> bool:
-    return block.evaluation_form is loop_dense if isinstance(block, RecursiveBlock) else bool(block.dense)
 
 
 def _run_as(model: Classifier, dense: bool, example: Tensor, _: int) -> None:

@@ -42,7 +42,6 @@ def predict_files(
     prepare: Callable[[Tensor], Tensor],
     batch_size: int = 32,
     costs: Costs | None = None,
-    device: torch.device | str = "cpu",
 ) -> Iterator[Prediction]:
     """Classify files in their order, ``batch_size`` at a time.
 
@@ -53,14 +52,13 @@ def predict_files(
         prepare: from uint8 ``(N, C, H, W)`` to what the network takes.
         batch_size: images at a time.
         costs: of the plain network, where ``model`` is optimised.
-        device: where ``model`` is.
     """
     costs = costs or count_costs(model)
     files = iter(files)
     while group := list(islice(files, batch_size)):
         read = [_read(path, model.input_size) for path in group]
         usable = [image for image in read if isinstance(image, Tensor)]
-        answers = iter(_classify(model, usable, classes, prepare, costs, device))
+        answers = iter(_classify(model, usable, classes, prepare, costs))
         for path, image in zip(group, read, strict=True):
             good = isinstance(image, Tensor)
             yield Prediction(str(path), *next(answers)) if good else Prediction(str(path), problem=image)
@@ -74,15 +72,11 @@ def _read(path: Path, size: tuple[int, int, int]) -> Tensor | str:
 
 
 def _classify(
-    model: Classifier,
-    images: list[Tensor],
-    classes: tuple[str, ...],
-    prepare: Callable[[Tensor], Tensor],
-    costs: Costs,
-    device: torch.device | str,
+    model: Classifier, images: list[Tensor], classes: tuple[str, ...], prepare: Callable[[Tensor], Tensor], costs: Costs
 ) -> list[tuple[str, float, int, int]]:
     if not images:
         return []
+    device = next(model.parameters()).device
     with torch.inference_mode():
         logits, record = model.forward_with_gates(prepare(to_device(torch.stack(images), device)))
     confidence, best = logits.softmax(1).max(1)

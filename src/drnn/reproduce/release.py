@@ -7,7 +7,7 @@ from drnn.inference.budget import BUDGET
 from drnn.storage import write_atomically, write_text
 from drnn.training import evaluate_source
 from drnn.training.checkpoint import load_run
-from drnn.training.recipe import Recipe
+from drnn.training.recipe import Recipe, tested_images
 from drnn.training.run_folder import (
     AVERAGE,
     ENVIRONMENT,
@@ -50,7 +50,7 @@ def release(run: Path, folder: Path, data_root: str | None = None, license: str 
         loops_histogram=found["loops_histogram"],
         recipe=f"{recipe.name}, {recipe.epochs} epochs, seed {recipe.seed}",
         commit=run_environment(run)["commit"],
-        dataset=f"{dataset.name}, {found['images']:,} {'held-out training' if recipe.held_out else 'test'} images",
+        dataset=f"{dataset.name}, {found['images']:,} {tested_images(recipe.held_out)}",
         error=[1 - found["acc1"]],
         license=license,
     )

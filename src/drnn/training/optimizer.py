@@ -42,11 +42,8 @@ def load_optimizer(optimizer: torch.optim.Optimizer, state: dict) -> None:
     rates = [group["lr"] for group in optimizer.param_groups]
     optimizer.load_state_dict(state)
     for group, rate in zip(optimizer.param_groups, rates, strict=True):
-        if isinstance(rate, Tensor):
-            rate.fill_(float(group["lr"]))
-            group["lr"] = rate
-        else:
-            group["lr"] = float(group["lr"])
+        lr = float(group["lr"])
+        group["lr"] = rate.fill_(lr) if isinstance(rate, Tensor) else lr
 
 
 class WeightAverage:

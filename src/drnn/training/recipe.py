@@ -136,6 +136,16 @@ class Recipe:
         return {**asdict(self), "milestones": list(self.milestones)}
 
 
+def tested_images(held_out: int) -> str:
+    """What a run of a recipe with this ``held_out`` is tested on, in words.
+
+    Example:
+        >>> tested_images(0), tested_images(5000)
+        ('test images', 'held-out training images')
+    """
+    return "held-out training images" if held_out else "test images"
+
+
 def recipe_from_dict(values: dict, base: Recipe | None = None) -> Recipe:
     """Fields over those of ``base``.
 

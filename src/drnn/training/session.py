@@ -138,11 +138,8 @@ class Session:
     def test(self) -> tuple[Evaluation, Evaluation | None]:
         """Evaluate the network, and the average of its weights where one is kept."""
         self.workers.agree(self.model)
-        count = 500
-        if (
-            self.workers.device.type == "cuda"
-        ):  # it waits for the host where batches are small; a step takes more memory
-            count = max(count, 4 * self.recipe.batch_size)
+        on_gpu = self.workers.device.type == "cuda"  # where small batches wait for the host, and steps take more memory
+        count = max(500, 4 * self.recipe.batch_size) if on_gpu else 500
         result = evaluate_source(self.model, self.source, self.workers, count, self.costs)
         if self.average is None:
             return result, None
