@@ -141,11 +141,11 @@ def test_a_spent_budget_saves_the_runs_and_the_next_call_goes_on(tmp_path):
     assert len(result["trained_on"]) == 2  # a second machine, or the same one later
 
 
-def test_a_begun_run_keeps_its_threads(two):
+def test_a_begun_run_goes_on_with_the_threads_asked_for_now(two):
     begun = two[0][0]
     other = job(begun.folder.parent.parent, begun.folder.name, threads=7)
     text = command(other, {"device": "cpu"})
-    assert text[text.index("--threads") + 1] == "1"
+    assert text[text.index("--threads") + 1] == "7"
     assert text[text.index("--device") + 1] == "cpu"
 
 

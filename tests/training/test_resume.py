@@ -201,11 +201,15 @@ def test_resume_needs_a_run(tmp_path, capsys):
     assert not (tmp_path / "none").exists()
 
 
-def test_where_a_run_went_on_is_kept(tmp_path, monkeypatch):
+def test_where_a_run_went_on_is_kept_and_threads_may_be_others(tmp_path, monkeypatch):
     stop_before(monkeypatch, 12)
     with pytest.raises(Stopped):
         train(TINY, tmp_path, progress=False)
-    train(TINY, tmp_path, progress=False, resume=True)
+    try:
+        train(replace(TINY, threads=2), tmp_path, progress=False, resume=True)
+    finally:
+        torch.set_num_threads(TINY.threads)
     environment = json.loads((tmp_path / "environment.json").read_text())
     assert len(environment["resumed"]) == 1
+    assert (environment["threads"], environment["resumed"][0]["threads"]) == (1, 2)
     assert environment["resumed"][0]["torch"] == torch.__version__

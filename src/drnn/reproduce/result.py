@@ -6,7 +6,7 @@ from pathlib import Path
 
 from drnn.costs import count_params
 from drnn.inference.budget import fingerprint
-from drnn.provenance import commit, environment
+from drnn.provenance import environment
 from drnn.reproduce.plan import CONTROLS, ROWS, VARIANTS, Job, slug
 from drnn.training import evaluate_source
 from drnn.training.checkpoint import load_run
@@ -14,7 +14,7 @@ from drnn.training.listing import read_metrics
 from drnn.training.recipe import recipe_from_dict
 from drnn.training.run_folder import AVERAGE, METRICS, MOVABLE, SUMMARY, run_environment
 
-commit()  # asked now: results are written hours later, when the checkout may be another one
+ANOTHER = "remove the file to have it made again, or choose another --results"
 TIMES = "times.json"  # lies beside the results, see drnn.reproduce.times
 ORDER = (*ROWS, *CONTROLS, *VARIANTS)
 KINDS = {
@@ -25,7 +25,7 @@ KINDS = {
     **dict.fromkeys(("executed_rates", "trained_on", "epochs"), list),
     "average": (dict, type(None)),
 }
-OF_A_RUN = frozenset({"seed", "threads"})  # what may differ between two runs of a row
+OF_A_RUN = frozenset({"seed", *MOVABLE})  # what may differ between two runs of a row
 OF_A_ROW = OF_A_RUN | {  # and between two rows
     *("name", "model", "gate", "norm", "gate_noise", "target_rate"),
     *("params", "max_macs", "max_loops"),
@@ -81,7 +81,10 @@ def read_results(folder: Path) -> list[dict]:
         ValueError: a damaged file; one whose place is not what its label, row and seed say, such as a copy; or results
             of different recipes.
     """
-    results = [_read(file) for file in sorted(folder.glob("*.json")) if file.name != TIMES]
+    files = [file for file in sorted(folder.glob("*.json")) if file.name != TIMES]
+    results = [read_result(file) for file in files]
+    for file, result in zip(files, results, strict=True):
+        _require_in_place(file, result)
     results.sort(key=lambda result: (ORDER.index(result["row"]), result["seed"]))
     for result in results:
         twin = next(other for other in results if other["row"] == result["row"])
@@ -95,16 +98,26 @@ def stem(row: str, seed: int) -> str:
     return f"{row if row in (*ROWS, *CONTROLS) else slug(row)}-{seed}"
 
 
-def _read(file: Path) -> dict:
+def read_result(file: Path) -> dict:
+    """One result file, wherever it lies.
+
+    Raises:
+        ValueError: a damaged file, or one of something else.
+    """
     try:
         result = json.loads(file.read_text(encoding="utf-8"))
         for key, kind in KINDS.items():
             if not isinstance(result[key], kind):
                 raise TypeError(f"{key} is {result[key]!r}")
         ORDER.index(result["row"])
-        recipe = recipe_from_dict(result["recipe"])
+        recipe_from_dict(result["recipe"])
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{file} is no result of drnn reproduce ({error!r}); remove it and run again") from error
+        raise ValueError(f"{file} is no result of drnn reproduce ({error!r}); {ANOTHER}") from error
+    return result
+
+
+def _require_in_place(file: Path, result: dict) -> None:
+    recipe = recipe_from_dict(result["recipe"])
     name, label = f"{stem(result['row'], result['seed'])}.json", file.parent.resolve().name
     for what, there, due in (
         ("name", file.name, name),
@@ -118,7 +131,6 @@ def _read(file: Path) -> dict:
                 "file where it is a copy, or move it back to where drnn reproduce wrote it"
             )
     _require_every_epoch(file, result["epochs"], recipe.epochs)
-    return result
 
 
 def _require_alike(folder: Path, result: dict, other: dict, free: frozenset[str]) -> None:

@@ -5,10 +5,11 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 
+from drnn.provenance import commit
 from drnn.reproduce.done import is_done, require_apart
 from drnn.reproduce.plan import Job
 from drnn.reproduce.process import End, JobProcess, failure, progress
@@ -42,7 +43,7 @@ def run_jobs(
         jobs: see `drnn.reproduce.plan`.
         parallel: runs at a time.
         budget_minutes: when to stop; None for when all is done.
-        places: fields of the recipes that say where to run: data_root, download, device, workers.
+        places: fields of the recipes that say where to run: data_root, download, threads, workers, device.
         report: gets a line when something begins or ends.
 
     Returns:
@@ -55,6 +56,7 @@ def run_jobs(
     """
     if parallel < 1 or (budget_minutes is not None and budget_minutes <= 0):
         raise ValueError(f"parallel {parallel} and budget {budget_minutes} minutes received; each is above 0")
+    commit()  # asked now: results are written hours later, when the checkout may be another one
     require_apart(jobs)
     states = {job.file: "finished" if is_done(job) else "not begun" for job in jobs}
     crew = _Crew([job for job in jobs if states[job.file] != "finished"], places or {}, report)
@@ -135,21 +137,18 @@ class _Crew:
 
 
 def command(job: Job, places: dict) -> list[str]:
-    """The `drnn train` of a job. A run that was begun keeps the threads it has: they change its last bits.
+    """The `drnn train` of a job.
 
     Raises:
         FileExistsError: a run of another recipe is in the job's folder.
         ValueError: the recipe of the run that is there cannot be read.
     """
     changes = {**job.changes, **places}
-    if (job.folder / RECIPE).is_file():
-        there = read_recipe(job.folder)
-        changes["threads"] = there.threads
-        if other := differences(there, replace(job.recipe, threads=there.threads)):
-            raise FileExistsError(
-                f"{job.folder} holds a run of another recipe ({'; '.join(other)}); remove the folder to run this one, "
-                "or choose another --runs"
-            )
+    if (job.folder / RECIPE).is_file() and (other := differences(read_recipe(job.folder), job.recipe)):
+        raise FileExistsError(
+            f"{job.folder} holds a run of another recipe ({'; '.join(other)}); remove the folder to run this one, "
+            "or choose another --runs"
+        )
     fields = [part for key, value in changes.items() for part in (f"--{key}", _text(value))]
     return [sys.executable, "-m", "drnn", "train", job.base, *fields, "--out", str(job.folder), "--quiet"]
 

@@ -20,7 +20,7 @@ from drnn.training.state import checkpoints, load_state
 RECIPE, ENVIRONMENT, METRICS = "recipe.yaml", "environment.json", "metrics.jsonl"
 WEIGHTS, AVERAGE, SUMMARY = "model.safetensors", "model-ema.safetensors", "summary.json"
 FILES = (RECIPE, ENVIRONMENT, METRICS, WEIGHTS, AVERAGE, SUMMARY)
-MOVABLE = ("data_root", "download", "device", "workers")  # fields that may change when a run goes on
+MOVABLE = ("data_root", "download", "threads", "workers", "device")  # fields that may change when a run goes on
 
 
 def open_run(
