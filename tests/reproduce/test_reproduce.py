@@ -6,10 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from PIL import Image
 
-import drnn
-from drnn.analysis.runs import trained_in
 from drnn.cli.main import main
 from drnn.costs import count_costs
 from drnn.models import create_model
@@ -176,40 +173,6 @@ def test_the_table_has_means_spreads_and_measured_times(two, tmp_path):
     assert ours["ms"] > 0
     timed = table1_markdown(jobs[0].file.parent).splitlines()[2]
     assert timed.endswith(f"| {ours['ms']:.3f} / {ours['against_ms']:.3f} | {ours['ratio']:.2f} |")
-
-
-def test_a_release_is_a_run_and_a_network_for_everybody(two, tmp_path, capsys):
-    run, folder = two[0][0].folder, tmp_path / "net"
-    assert main(["release", str(run), str(folder)]) == 0
-    result = json.loads(two[0][0].file.read_text())
-    assert f"test error {result['error']:.2%} (n = 1)" in capsys.readouterr().out
-    card = json.loads((folder / "card.json").read_text())
-    assert (card["error"], card["mean_macs"]) == ([result["error"]], result["macs_mean"])
-    assert card["loops_histogram"] == result["loops_histogram"]
-    assert card["commit"] == json.loads((run / "environment.json").read_text())["commit"]
-    assert trained_in(folder)["commit"] == card["commit"]  # as an analysis of the release states it
-    here = read_recipe(folder)
-    assert (here.model, here.epochs, here.device, here.data_root) == ("dr_resnet_digits", 2, "auto", "data")
-    x = torch.rand(5, 1, 8, 8)
-    assert torch.equal(drnn.from_pretrained(folder)(x), load_run(run)[0](x))
-    assert main(["eval", str(folder), "--json"]) == 0  # as a run
-    assert 1 - json.loads(capsys.readouterr().out)["acc1"] == result["error"]
-    assert not (folder / "checkpoints").exists()
-    assert main(["release", str(run), str(run)]) == 2
-    assert "choose another folder" in capsys.readouterr().err
-
-
-def test_a_released_network_answers_without_its_data(two, tmp_path, capsys):
-    run, folder = two[0][0].folder, tmp_path / "net"
-    assert main(["release", str(run), str(folder)]) == 0
-    (folder / "recipe.yaml").unlink()  # and with it every way to the data
-    Image.new("L", (8, 8), 90).save(tmp_path / "grey.png")
-    capsys.readouterr()
-    said = []
-    for source in (run, folder):
-        assert main(["predict", str(source), str(tmp_path / "grey.png"), "--format", "json"]) == 0
-        said.append(json.loads(capsys.readouterr().out))
-    assert said[0] == said[1]
 
 
 def test_a_control_that_the_paper_has_not_is_run_on_request_and_has_no_cells_of_it(two, tmp_path):

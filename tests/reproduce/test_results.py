@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 import tables_of_runs
 
-from drnn.cli.main import main
 from drnn.provenance import environment
 from drnn.reproduce import Job, result_of
 from drnn.reproduce.plan import ROWS
@@ -266,45 +265,3 @@ def test_damaged_times_are_named(text, tmp_path):
     (tmp_path / "short/times.json").write_text(text)
     with pytest.raises(ValueError, match=r"times\.json holds no times of drnn reproduce .*; remove it and time again"):
         table1_markdown(tmp_path / "short")
-
-
-def test_held_out_images_are_not_called_test_images(tmp_path, capsys):
-    run, release = str(tmp_path / "run"), str(tmp_path / "release")
-    few = ["--epochs", "1", "--batch_size", "128", "--threads", "1", "--device", "cpu", "--quiet"]
-    assert main(["train", "digits", "--out", run, *few, "--held_out", "300"]) == 0
-    assert main(["eval", run]) == 0
-    assert main(["release", run, release]) == 0
-    assert main(["eval", release]) == 0
-    said = capsys.readouterr().out
-    assert said.count("300 held-out training images") == 4
-    assert "test images" not in said
-    card = (tmp_path / "release/README.md").read_text()
-    assert "digits, 300 held-out training images" in card
-    assert "test images" not in card
-
-
-def test_a_release_keeps_nothing_of_an_earlier_one(here, tmp_path):
-    run, folder = here[1]["dr_resnet16", 0].folder, tmp_path / "net"
-    assert main(["release", str(run), str(folder)]) == 0
-    (folder / "budget.json").write_text("{}")
-    (folder / "LICENSE").write_text("the user's own")
-    for name in ("model-ema.safetensors", "metrics.jsonl"):
-        assert (folder / name).is_file()
-        (run / name).unlink()
-    assert main(["release", str(run), str(folder)]) == 0
-    assert sorted(path.name for path in folder.iterdir()) == [
-        "LICENSE", "README.md", "card.json", "config.json", "model.safetensors", "recipe.yaml",
-    ]  # fmt: skip
-
-
-@pytest.mark.parametrize("kept", ["environment.json", "summary.json", "checkpoints"])
-def test_a_release_does_not_overwrite_a_run(kept, here, capsys):
-    jobs = here[1]
-    other = jobs["dr_resnet16", 1].folder
-    for name in {"environment.json", "summary.json", "checkpoints"} - {kept}:
-        path = other / name
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
-    before = {path: path.stat().st_mtime_ns for path in other.rglob("*")}
-    assert main(["release", str(jobs["dr_resnet16", 0].folder), str(other)]) == 2
-    assert f"it is a run ({kept} is there); choose another" in capsys.readouterr().err
-    assert {path: path.stat().st_mtime_ns for path in other.rglob("*")} == before

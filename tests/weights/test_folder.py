@@ -1,6 +1,8 @@
 """Folders of weights: whole round trips without a network, or an error and nothing written."""
 
+import errno
 import json
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -122,6 +124,29 @@ def test_a_threshold_that_is_no_number_leaves_an_older_folder_whole(tmp_path):
     with pytest.raises(ValueError, match="threshold nan"):
         save_pretrained(model, tmp_path)
     assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("written", range(4))
+def test_a_full_disk_leaves_an_older_folder_whole(written, tmp_path, monkeypatch):
+    torch.manual_seed(0)
+    save_pretrained(create_model("dr_resnet_digits"), tmp_path)
+    before, flush, flushed = contents(tmp_path), os.fsync, []
+
+    def full(number):
+        if len(flushed) == written:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        flushed.append(flush(number))
+
+    monkeypatch.setattr(os, "fsync", full)
+    model = create_model("dr_resnet_digits")
+    with pytest.raises(OSError, match="No space left"):
+        save_pretrained(model, tmp_path, card=Card.of(model, license="mit"))
+    assert contents(tmp_path) == before
+    monkeypatch.undo()
+    save_pretrained(model, tmp_path, card=Card.of(model, license="mit"))
+    after = contents(tmp_path)
+    assert after.keys() == before.keys()
+    assert all(after[name] != before[name] for name in ("model.safetensors", "card.json", "README.md"))
 
 
 def test_the_card_says_what_was_measured_and_what_was_not(tmp_path):

@@ -1,10 +1,11 @@
 """A finished run as a folder to give away: weights, card, and what every verb needs, without its checkpoints."""
 
 import shutil
+from functools import partial
 from pathlib import Path
 
 from drnn.inference.budget import BUDGET
-from drnn.storage import write_atomically, write_text
+from drnn.storage import text_writer, write_together
 from drnn.training import evaluate_source
 from drnn.training.checkpoint import load_run
 from drnn.training.recipe import Recipe, tested_images
@@ -19,7 +20,8 @@ from drnn.training.run_folder import (
     run_environment,
 )
 from drnn.training.state import FOLDER as CHECKPOINTS
-from drnn.weights import Card, Preprocessing, save_pretrained
+from drnn.weights import Card, Preprocessing
+from drnn.weights.folder import pretrained_files
 
 
 def release(run: Path, folder: Path, data_root: str | None = None, license: str = "apache-2.0") -> Card:
@@ -36,6 +38,7 @@ def release(run: Path, folder: Path, data_root: str | None = None, license: str 
 
     Raises:
         FileNotFoundError: no finished run, or no data set.
+        OSError: the disk is full, the folder is read-only, ...; an earlier release stays as it was.
         ValueError: ``folder`` is the run itself, or another run.
     """
     if folder.resolve() == run.resolve():
@@ -55,13 +58,13 @@ def release(run: Path, folder: Path, data_root: str | None = None, license: str 
         license=license,
     )
     preprocessing = Preprocessing(dataset.image_size, dataset.mean, dataset.std)
-    save_pretrained(model, folder, preprocessing, card, dataset.classes)
+    files = pretrained_files(model, preprocessing, card, dataset.classes)
     own = Recipe()
     kept = {**recipe.to_dict(), **{key: getattr(own, key) for key in MOVABLE}}
-    write_text(folder / RECIPE, recipe_text(kept))
-    for name in (METRICS, AVERAGE, BUDGET):
-        (folder / name).unlink(missing_ok=True)
+    files[RECIPE] = text_writer(recipe_text(kept))
     for name in (METRICS, AVERAGE):
         if (run / name).is_file():
-            write_atomically(folder / name, lambda part, name=name: shutil.copyfile(run / name, part))
+            files[name] = partial(shutil.copyfile, run / name)
+    foreign = {METRICS, AVERAGE, BUDGET} - files.keys()
+    write_together({folder / name: write for name, write in files.items()}, [folder / name for name in foreign])
     return card

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 from drnn.costs import count_params
 from drnn.models import Classifier
-from drnn.storage import write_atomically, write_text
+from drnn.storage import Write, text_writer, write_together
 from drnn.weights.card import Card, readme
 from drnn.weights.config import describe, read_config
 from drnn.weights.files import check_fit, read_weights
@@ -48,17 +48,25 @@ def save_pretrained(
         classes: names of the K answers, where they have any.
 
     Raises:
+        OSError: the disk is full, the folder is read-only, ...; what an older folder holds stays as it was.
         ValueError: a network that would not come back the same: one without a name to build it by, changed by hand, or
             optimised; or a card, preprocessing or classes of another. Nothing is written then.
     """
-    folder, config, card = Path(folder), describe(model, preprocessing, classes), card or Card.of(model)
+    files = pretrained_files(model, preprocessing, card, classes)
+    write_together({Path(folder) / name: write for name, write in files.items()})
+
+
+def pretrained_files(
+    model: Classifier, preprocessing: Preprocessing | None, card: Card | None, classes: Sequence[str]
+) -> dict[str, Write]:
+    """What writes each file of such a folder; the arguments and errors are those of `save_pretrained`."""
+    config, card = describe(model, preprocessing, classes), card or Card.of(model)
     _check_card(card, model)
     texts = {CONFIG: config.to_json(), CARD: json.dumps(asdict(card), indent=1, allow_nan=False) + "\n"}
     texts[README] = readme(card)
     state = {name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in model.state_dict().items()}
-    write_atomically(folder / WEIGHTS, lambda part: save_file(state, part, metadata={"format": "pt"}))
-    for name, text in texts.items():
-        write_text(folder / name, text)
+    weights = {WEIGHTS: lambda part: save_file(state, part, metadata={"format": "pt"})}
+    return {**weights, **{name: text_writer(text) for name, text in texts.items()}}
 
 
 def _check_card(card: Card, model: Classifier) -> None:

@@ -1,0 +1,147 @@
+"""Releases: a run to give away is a run and a network for everybody, and replaces an earlier one whole or not."""
+
+import errno
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+import drnn
+from drnn.analysis.runs import trained_in
+from drnn.cli.main import main
+from drnn.reproduce import Job, result_of
+from drnn.storage import write_json
+from drnn.training import find_recipe, train
+from drnn.training.checkpoint import load_run
+from drnn.training.recipe import recipe_from_dict
+from drnn.training.run_folder import read_recipe
+
+TINY = {"epochs": 2, "batch_size": 128, "train_images": 300, "threads": 1, "device": "cpu", "ema_decay": 0.5}
+
+
+def trained(root: Path, seed: int) -> Path:
+    """The folder of a finished run of the digits, its result beside it."""
+    changes = {**TINY, "seed": seed}
+    recipe, folder = recipe_from_dict(changes, find_recipe("digits")), root / f"run-{seed}"
+    train(recipe, folder, progress=False)
+    write_json(root / f"{seed}.json", result_of(Job("dr_resnet16", "short", recipe, "digits", changes, folder, root)))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """Two runs and their results."""
+    root = tmp_path_factory.mktemp("made")
+    return [trained(root, seed) for seed in (0, 1)]
+
+
+@pytest.fixture
+def runs(made, tmp_path):
+    """The same, to spoil."""
+    return [Path(shutil.copytree(folder, tmp_path / folder.name)) for folder in made]
+
+
+def contents(folder: Path) -> dict:
+    return {file.name: file.read_bytes() for file in folder.iterdir()}
+
+
+def test_a_release_is_a_run_and_a_network_for_everybody(made, tmp_path, capsys):
+    run, folder = made[0], tmp_path / "net"
+    assert main(["release", str(run), str(folder)]) == 0
+    result = json.loads((run.parent / "0.json").read_text())
+    assert f"test error {result['error']:.2%} (n = 1)" in capsys.readouterr().out
+    card = json.loads((folder / "card.json").read_text())
+    assert (card["error"], card["mean_macs"]) == ([result["error"]], result["macs_mean"])
+    assert card["loops_histogram"] == result["loops_histogram"]
+    assert card["commit"] == json.loads((run / "environment.json").read_text())["commit"]
+    assert trained_in(folder)["commit"] == card["commit"]  # as an analysis of the release states it
+    here = read_recipe(folder)
+    assert (here.model, here.epochs, here.device, here.data_root) == ("dr_resnet_digits", 2, "auto", "data")
+    assert here.threads == 0  # a matter of the machine that trained it
+    x = torch.rand(5, 1, 8, 8)
+    assert torch.equal(drnn.from_pretrained(folder)(x), load_run(run)[0](x))
+    assert main(["eval", str(folder), "--json"]) == 0  # as a run
+    assert 1 - json.loads(capsys.readouterr().out)["acc1"] == result["error"]
+    assert not (folder / "checkpoints").exists()
+    assert main(["release", str(run), str(run)]) == 2
+    assert "choose another folder" in capsys.readouterr().err
+
+
+def test_a_released_network_answers_without_its_data(made, tmp_path, capsys):
+    run, folder = made[0], tmp_path / "net"
+    assert main(["release", str(run), str(folder)]) == 0
+    (folder / "recipe.yaml").unlink()  # and with it every way to the data
+    Image.new("L", (8, 8), 90).save(tmp_path / "grey.png")
+    capsys.readouterr()
+    said = []
+    for source in (run, folder):
+        assert main(["predict", str(source), str(tmp_path / "grey.png"), "--format", "json"]) == 0
+        said.append(json.loads(capsys.readouterr().out))
+    assert said[0] == said[1]
+
+
+def test_held_out_images_are_not_called_test_images(tmp_path, capsys):
+    run, release = str(tmp_path / "run"), str(tmp_path / "release")
+    few = ["--epochs", "1", "--batch_size", "128", "--threads", "1", "--device", "cpu", "--quiet"]
+    assert main(["train", "digits", "--out", run, *few, "--held_out", "300"]) == 0
+    assert main(["eval", run]) == 0
+    assert main(["release", run, release]) == 0
+    assert main(["eval", release]) == 0
+    said = capsys.readouterr().out
+    assert said.count("300 held-out training images") == 4
+    assert "test images" not in said
+    card = (tmp_path / "release/README.md").read_text()
+    assert "digits, 300 held-out training images" in card
+    assert "test images" not in card
+
+
+def test_a_release_keeps_nothing_of_an_earlier_one(runs, tmp_path):
+    run, folder = runs[0], tmp_path / "net"
+    assert main(["release", str(run), str(folder)]) == 0
+    (folder / "budget.json").write_text("{}")
+    (folder / "LICENSE").write_text("the user's own")
+    for name in ("model-ema.safetensors", "metrics.jsonl"):
+        assert (folder / name).is_file()
+        (run / name).unlink()
+    assert main(["release", str(run), str(folder)]) == 0
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "LICENSE", "README.md", "card.json", "config.json", "model.safetensors", "recipe.yaml",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("written", range(7))
+def test_a_full_disk_leaves_an_earlier_release_whole(written, made, tmp_path, monkeypatch, capsys):
+    folder = tmp_path / "net"
+    assert main(["release", str(made[0]), str(folder)]) == 0
+    (folder / "budget.json").write_text("{}")
+    before, flush, flushed = contents(folder), os.fsync, []
+
+    def full(number):
+        if len(flushed) == written:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        flushed.append(flush(number))
+
+    monkeypatch.setattr(os, "fsync", full)
+    assert main(["release", str(made[1]), str(folder)]) == 2
+    assert "No space left on device" in capsys.readouterr().err
+    assert contents(folder) == before
+    monkeypatch.undo()
+    assert main(["release", str(made[1]), str(folder)]) == 0
+    assert contents(folder).keys() == before.keys() - {"budget.json"}
+    assert "seed 1" in (folder / "README.md").read_text()
+
+
+@pytest.mark.parametrize("kept", ["environment.json", "summary.json", "checkpoints"])
+def test_a_release_does_not_overwrite_a_run(kept, runs, capsys):
+    run, other = runs
+    for name in {"environment.json", "summary.json", "checkpoints"} - {kept}:
+        path = other / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    before = {path: path.stat().st_mtime_ns for path in other.rglob("*")}
+    assert main(["release", str(run), str(other)]) == 2
+    assert f"it is a run ({kept} is there); choose another" in capsys.readouterr().err
+    assert {path: path.stat().st_mtime_ns for path in other.rglob("*")} == before
