@@ -1,6 +1,8 @@
 """How well a budget asked for is met on test images, and what it does to accuracy.
 
-python benchmarks/budget.py --run runs/digits
+python benchmarks/budget.py --data_root DIR [--runs FOLDER ...]
+
+The runs are the networks in checkpoints/ that have gates, unless others are given.
 """
 
 import argparse
@@ -15,8 +17,10 @@ from drnn.provenance import environment
 from drnn.storage import write_json
 from drnn.training import evaluate
 from drnn.training.checkpoint import load_run
+from drnn.training.run_folder import read_recipe
 
 RESULT = Path(__file__).parent / "results" / "budget.json"
+SHIPPED = Path(__file__).parents[1] / "checkpoints"
 SCOPES: tuple[Scope, ...] = ("global", "per_gate")
 
 
@@ -28,6 +32,7 @@ def met(folder: Path, share: float, scope: Scope, data_root: str | None) -> dict
     result = evaluate(model, data.test_images, data.test_labels, Normalize(data.mean, data.std))
     spent, asked = result.macs.double(), share * budget.found["static_macs"]
     return {
+        "network": folder.name,
         "share": share,
         "scope": scope,
         "macs_asked": asked,
@@ -42,16 +47,21 @@ def met(folder: Path, share: float, scope: Scope, data_root: str | None) -> dict
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--run", default="runs/digits", help="the folder of a finished run with gates")
+    parser.add_argument("--runs", nargs="+", type=Path, help="folders of finished runs with gates")
     parser.add_argument("--data_root", default=None)
-    parser.add_argument("--shares", type=float, nargs="+", default=[0.4, 0.6, 0.8])
+    parser.add_argument("--shares", type=float, nargs="+", default=[0.6, 0.7, 0.8, 0.9])
     options = parser.parse_args()
-    folder = Path(options.run)
-    model, recipe, _ = load_run(folder, options.data_root)
-    rows = [met(folder, share, scope, options.data_root) for share in options.shares for scope in SCOPES]
-    write_json(RESULT, {"environment": environment(), "seed": recipe.seed, "model": model.name, "rows": rows})
-    for row in rows:
-        print(f"{row['share']} {row['scope']}: missed by {row['missed']:+.2%}, accuracy {row['acc1']:.2%}")
+    runs = options.runs or sorted(SHIPPED.glob("dr_*"))
+    seeds = sorted({read_recipe(folder).seed for folder in runs})
+    result = {"environment": environment(), "seed": ", ".join(map(str, seeds)), "rows": []}
+    for folder in runs:
+        for share in options.shares:
+            for scope in SCOPES:
+                row = met(folder, share, scope, options.data_root)
+                result["rows"].append(row)
+                missed = f"missed by {row['missed']:+.2%}, accuracy {row['acc1']:.2%}"
+                print(f"{row['network']} {share} {scope}: {missed}", flush=True)
+    write_json(RESULT, result)
 
 
 if __name__ == "__main__":

@@ -82,14 +82,14 @@ def inference_gpu() -> str:
 
 def budget() -> str:
     path = "benchmarks/results/budget.json"
-    result = read(path, "python benchmarks/budget.py --run runs/digits")
+    result = read(path, "python benchmarks/budget.py --data_root DIR")
     rows = []
     for row in result["rows"]:
         on_training = row["macs_training"] / row["macs_asked"] - 1
         cells = (f"{on_training:+.2%}", f"{row['missed']:+.2%}", f"{row['standard_error']:.2%}", f"{row['acc1']:.2%}")
-        rows.append((row["share"], row["scope"], *cells))
-    header = ("share asked for", "thresholds", "missed by, training images", "test images", "one standard error",
-              "accuracy")  # fmt: skip
+        rows.append((row["network"], row["share"], row["scope"], *cells, f"{row['images']:,}"))
+    header = ("network", "share asked for", "thresholds", "missed by, training images", "test images",
+              "one standard error", "accuracy", "test images")  # fmt: skip
     return table(header, rows) + source(path, result["environment"], result["seed"])
 
 
