@@ -23,7 +23,7 @@ BATCH, SEED = 256, 0
 
 def paired(first: Callable[[], object], second: Callable[[], object], rounds: int, images: int) -> dict:
     """Images per second of both: medians, and the median of the pairs' ratio of rates."""
-    times = time_pairs(lambda _: first(), lambda _: second(), rounds, warmup=2)
+    times = time_pairs(lambda _: first(), lambda _: second(), rounds, warmup=2, device="cpu")
     rates = [images / seconds for seconds in times.medians_s]
     return {"images_per_s": rates, "ratio": 1 / times.ratio, "rounds": rounds, "batch_size": BATCH}
 

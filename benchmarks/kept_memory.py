@@ -51,7 +51,7 @@ def measure(name: str, form: str, batch_size: int, threads: int, keep: bool) -> 
     torch.set_num_threads(threads)
     work = work_of(name, form, batch_size)
     with torch.inference_mode():
-        spent = [seconds(work, turn) for turn in range(-2, TURNS)]
+        spent = [seconds(work, turn, device="cpu") for turn in range(-2, TURNS)]
     pages = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1])
     return {"seconds": median(spent[2:]), "resident_bytes": pages * resource.getpagesize()}
 

@@ -112,7 +112,9 @@ def against_plain_loops(data: Dataset, rounds: int) -> dict:
         for workers in (0, 2):
             ours, plain = session(data, network(name), recipe, device), plain_loop(data, network(name), workers)
             sides = (f"{name}, drnn", f"{name}, plain loop, {workers} loader processes")
-            found[f"{name}, {workers}"] = described(sides, time_pairs(ours, plain, rounds, warmup=2), rounds)
+            found[f"{name}, {workers}"] = described(
+                sides, time_pairs(ours, plain, rounds, warmup=2, device=device), rounds
+            )
     return found
 
 
@@ -123,7 +125,7 @@ def against_static(data: Dataset, rounds: int) -> dict:
     for share, rate in (("all", None), ("half", HALF)):
         gated = session(data, network("dr_resnet16_cifar", rate), "cifar10-dr16", device)
         blocks = network("resnet20_cifar", blocks=static[share])
-        times = time_pairs(gated, session(data, blocks, "cifar10-resnet20", device), rounds)
+        times = time_pairs(gated, session(data, blocks, "cifar10-resnet20", device), rounds, device=device)
         sides = (f"dr_resnet16_cifar, {share} loops executed", f"static, {static[share]} blocks")
         found[share] = described(sides, times, rounds)
     return found
@@ -147,7 +149,7 @@ def norms(rounds: int) -> dict:
         ours(x, 0, LoopGroups(everyone, executes)).backward(dy)
 
     for name, form in (("groups apart, executing one", apart), ("masked, both", masked)):
-        times = time_pairs(form, lambda _: plain(x).backward(dy), rounds * 5)
+        times = time_pairs(form, lambda _: plain(x).backward(dy), rounds * 5, device=x.device)
         found[name] = described((f"I-LVBN, {name}", "BatchNorm2d"), times, rounds * 5)
     return found
 
@@ -161,7 +163,7 @@ def on_gpu(data: Dataset, rounds: int, device: torch.device) -> dict:
     def twenty(side: Callable[[int], object]) -> Callable[[int], object]:
         return lambda turn: [side(turn) for _ in range(20)]
 
-    times = time_pairs(twenty(ours[1]), twenty(ours[0]), rounds)
+    times = time_pairs(twenty(ours[1]), twenty(ours[0]), rounds, device=device)
     epochs = [seconds / 20 * (50_000 // BATCH) for seconds in times.medians_s]
     return {
         "sides": ["dr_resnet74_cifar", "resnet110_cifar"], "epoch_s": epochs, "time_ratio": times.ratio,
@@ -191,7 +193,7 @@ def bandwidth(device: torch.device) -> float:
     """Bytes a second of a large copy, read and write counted."""
     x = torch.empty(2**28, dtype=torch.uint8, device=device)
     y = torch.empty_like(x)
-    times = time_pairs(lambda _: y.copy_(x), lambda _: x.copy_(y), 20)
+    times = time_pairs(lambda _: y.copy_(x), lambda _: x.copy_(y), 20, device=device)
     return 2 * x.numel() / times.medians_s[0]
 
 
@@ -202,7 +204,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
     data, device = load_dataset("cifar10", options.data_root), choose_device(options.device)
-    result: dict = {"environment": environment(), "seed": SEED}
+    result: dict = {"environment": environment(device), "seed": SEED}
     if device.type == "cuda":
         result["gpu"] = on_gpu(data, options.rounds, device)
     else:

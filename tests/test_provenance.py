@@ -6,8 +6,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 import drnn
+from drnn.provenance import environment
+from drnn.training import distributed
 
 SAYS = "from drnn.provenance import environment; print(environment()['commit'], environment()['command'])"
 
@@ -68,12 +71,15 @@ def other(*_):
 drnn.cli.train.train = other
 run(["digits", "--quiet"])
 """
-IMPORTED = LATER.replace("from drnn.cli.train import run\n", "import drnn.reproduce\n").replace(
-    "drnn.cli.train.train = other\nrun", "other()\n"
+JOBS = LATER.replace(
+    "from drnn.cli.train import run\nimport drnn.cli.train\n", "import drnn.reproduce.runner\n"
+).replace(
+    'drnn.cli.train.train = other\nrun(["digits", "--quiet"])',
+    "drnn.reproduce.runner.require_apart = other\ndrnn.reproduce.run_jobs([], 1)",
 )
 
 
-@pytest.mark.parametrize("program", [LATER, IMPORTED], ids=["train", "reproduce"])
+@pytest.mark.parametrize("program", [LATER, JOBS], ids=["train", "reproduce"])
 def test_the_commit_is_that_of_the_start(program, tmp_path):
     head = repository(tmp_path)
     run = subprocess.run(
@@ -81,3 +87,35 @@ def test_the_commit_is_that_of_the_start(program, tmp_path):
     )
     assert run.stdout.strip() == head
     assert git(tmp_path, "rev-parse", "--short=12", "HEAD") != head
+
+
+@pytest.fixture
+def gpus(monkeypatch):
+    """Two GPUs, and which of them is the current one."""
+    current = [0]
+
+    def name(device=None):
+        return f"GPU {current[0] if device is None else torch.device(device).index}"
+
+    for key, double in {
+        "is_available": lambda: True, "get_device_name": name,
+        "set_device": lambda device: current.__setitem__(0, torch.device(device).index),
+    }.items():  # fmt: skip
+        monkeypatch.setattr(torch.cuda, key, double)
+    return current
+
+
+def test_the_gpu_that_was_used_is_named(gpus):
+    gpus[0] = 1
+    assert environment()["gpu"] == "GPU 1"
+    assert environment("cuda:0")["gpu"] == "GPU 0"
+    assert environment(torch.device("cuda:1"))["gpu"] == "GPU 1"
+    assert environment("cpu")["gpu"] is None
+
+
+def test_training_makes_its_gpu_the_current_one(gpus, monkeypatch):
+    monkeypatch.setattr(distributed, "choose_device", torch.device)
+    with distributed.workers_of("cuda:1") as workers:
+        assert (workers.device, environment()["gpu"]) == (torch.device("cuda:1"), "GPU 1")
+    with distributed.workers_of("cpu"):
+        assert gpus == [1]

@@ -73,8 +73,9 @@ def time_models(first: Classifier, second: Classifier, images: Tensor, batch_siz
     """
     batches = images.split(batch_size)[: max(1, len(images) // batch_size)]
     times = time_pairs(
-        lambda turn: first(batches[turn % len(batches)]), lambda turn: second(batches[turn % len(batches)]), rounds
-    )
+        lambda turn: first(batches[turn % len(batches)]), lambda turn: second(batches[turn % len(batches)]), rounds,
+        device=images.device,
+    )  # fmt: skip
     per_image = 1e3 / len(batches[0])
     return {"rounds": rounds, "latency_ms": [s * per_image for s in times.medians_s], "ratio": times.ratio}
 

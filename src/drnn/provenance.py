@@ -14,8 +14,12 @@ import torch
 from drnn.memory import freed_memory
 
 
-def environment() -> dict:
-    """Plain values, as result files keep them; all of this moment but the commit, see `commit`."""
+def environment(device: torch.device | str | None = None) -> dict:
+    """Plain values, as result files keep them; all of this moment but the commit, see `commit`.
+
+    Args:
+        device: where the work is done: its GPU is named, and none beside another device. None for the current GPU.
+    """
     name = Path(sys.argv[0]).name
     return {
         "command": " ".join(["drnn" if name == "__main__.py" else name, *sys.argv[1:]]),
@@ -28,7 +32,7 @@ def environment() -> dict:
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "freed_memory": freed_memory(),
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "gpu": _gpu(device),
     }
 
 
@@ -52,6 +56,12 @@ def _git(folder: Path, *arguments: str) -> str:
     return subprocess.run(
         ["git", *arguments], cwd=folder, capture_output=True, text=True, check=True
     ).stdout.strip()  # fmt: skip
+
+
+def _gpu(device: torch.device | str | None) -> str | None:
+    if not torch.cuda.is_available() or torch.device(device or "cuda").type != "cuda":
+        return None
+    return torch.cuda.get_device_name(device)
 
 
 def _processor() -> str:

@@ -19,13 +19,18 @@ def write_together(files: Mapping[Path, Write], without: Iterable[Path] = ()) ->
         without: files that do not belong to these, and are removed where they are found.
 
     Raises:
-        OSError: the disk is full, the folder is read-only, ...; older files of these names stay as they were.
+        OSError: the disk is full, the folder is read-only, a folder has the name of a file, ...; older files of these
+            names stay as they were.
     """
     parts: dict[Path, Path] = {}
+    without = list(without)
+    for path in (*files, *map(_part, files), *without):
+        if path.is_dir():
+            raise IsADirectoryError(f"{path} is a folder where a file belongs; move it, or name another place")
     try:
         for path, write in files.items():
             path.parent.mkdir(parents=True, exist_ok=True)
-            part = parts[path] = path.with_name(f".{path.name}.part")
+            part = parts[path] = _part(path)
             part.touch()
             mode = part.stat().st_mode
             write(part)
@@ -39,6 +44,25 @@ def write_together(files: Mapping[Path, Write], without: Iterable[Path] = ()) ->
     finally:
         for part in parts.values():
             part.unlink(missing_ok=True)
+
+
+def _part(path: Path) -> Path:
+    return path.with_name(f".{path.name}.part")
+
+
+def refuse_place(path: Path) -> None:
+    """Before long work: whether a file can be written at ``path``, its folders made. Nothing is made yet.
+
+    Raises:
+        OSError: it is a folder, a file stands where a folder has to be, or the place is closed to this user.
+    """
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder; name a file in it")
+    above = next(folder for folder in path.absolute().parents if folder.exists())
+    if not above.is_dir():
+        raise NotADirectoryError(f"{path} cannot be written, as {above} is no folder; name another place")
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise PermissionError(f"{path} cannot be written, as {above} is closed to you; name another place")
 
 
 def write_atomically(path: Path, write: Write) -> None:

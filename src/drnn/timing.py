@@ -42,7 +42,12 @@ def p95(seconds: tuple[float, ...]) -> float:
 
 
 def time_pairs(
-    first: Callable[[int], object], second: Callable[[int], object], rounds: int, warmup: int = 3
+    first: Callable[[int], object],
+    second: Callable[[int], object],
+    rounds: int,
+    warmup: int = 3,
+    *,
+    device: torch.device | str,
 ) -> PairedTimes:
     """Time both sides one right after the other, ``rounds`` times; who goes first alternates.
 
@@ -51,15 +56,16 @@ def time_pairs(
         second: likewise.
         rounds: pairs that are kept.
         warmup: pairs before them that are not.
+        device: where both work.
 
     Raises:
-        ValueError: no rounds.
+        ValueError: no rounds, or a device that cannot be waited for.
     """
-    return PairedTimes(*time_in_turns((first, second), rounds, warmup))
+    return PairedTimes(*time_in_turns((first, second), rounds, warmup, device=device))
 
 
 def time_in_turns(
-    works: Sequence[Callable[[int], object]], rounds: int, warmup: int = 3
+    works: Sequence[Callable[[int], object]], rounds: int, warmup: int = 3, *, device: torch.device | str
 ) -> tuple[tuple[float, ...], ...]:
     """Time several sides one right after the other, ``rounds`` times, every other time in reverse.
 
@@ -69,12 +75,13 @@ def time_in_turns(
         works: each is called with the number of the round, which is below 0 while warming up.
         rounds: that are kept.
         warmup: rounds before them that are not.
+        device: where all of them work.
 
     Returns:
         Seconds of each side, round by round.
 
     Raises:
-        ValueError: no rounds.
+        ValueError: no rounds, or a device that cannot be waited for.
     """
     if rounds < 1:
         raise ValueError(f"rounds {rounds} received; time 1 or more")
@@ -82,21 +89,37 @@ def time_in_turns(
     for turn in range(-warmup, rounds):
         sides = list(zip(works, kept, strict=True))
         for work, times in sides if turn % 2 else reversed(sides):
-            spent = seconds(work, turn)
+            spent = seconds(work, turn, device=device)
             if turn >= 0:
                 times.append(spent)
     return tuple(map(tuple, kept))
 
 
-def seconds(work: Callable[[int], object], turn: int = 0) -> float:
-    """Wall-clock seconds of one call, a GPU's work included; where nobody uses a GPU, none is started."""
-    _wait()
+def seconds(work: Callable[[int], object], turn: int = 0, *, device: torch.device | str) -> float:
+    """Wall-clock seconds of one call, with all that it starts on ``device``; where nobody uses a GPU, none is started.
+
+    Raises:
+        ValueError: a device that cannot be waited for.
+    """
+    wait(device)
     started = perf_counter()
     work(turn)
-    _wait()
+    wait(device)
     return perf_counter() - started
 
 
-def _wait() -> None:
-    if torch.cuda.is_initialized():
-        torch.cuda.synchronize()
+def wait(device: torch.device | str) -> None:
+    """Until ``device`` has done all that it was given, be it the current one or not; a CPU always has.
+
+    Raises:
+        ValueError: a device that torch cannot wait for, so that nothing can be timed there.
+    """
+    device = torch.device(device)
+    if device.type == "cpu":
+        return
+    known = torch.accelerator.current_accelerator()
+    if known is None or known.type != device.type:
+        raise ValueError(
+            f"device {str(device)!r} received, which cannot be waited for and so not timed; try auto or cpu"
+        )
+    torch.accelerator.synchronize(device)

@@ -1,6 +1,7 @@
 """A script is followed to the letter, its multiply-adds are those executed, and a result file is added to."""
 
 import json
+import sys
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from drnn.bench.picture import draw_times
 from drnn.bench.report import markdown
 from drnn.bench.scripted_gate import Scripted
 from drnn.bench.subjects import Case, build, macs_of, share_of_loops
+from drnn.cli import bench
 from drnn.cli.main import main
 from drnn.costs import count_costs
 
@@ -55,7 +57,7 @@ def test_the_ends_of_the_line_are_the_network_without_and_with_all_loops():
     calls = []
     model.layer2[1].body.register_forward_hook(lambda *_: calls.append(1))
     with torch.inference_mode():
-        time_ends(model, torch.randn(1, 1, 8, 8))
+        time_ends(model, torch.randn(1, 1, 8, 8), "cpu")
         assert len(calls) == 3
     assert "forward" not in model.layer2[1].__dict__
     assert share_of_loops(LoopScript(torch.tensor([[3, 3]])), count_costs(model)) == 1.0
@@ -184,6 +186,12 @@ def test_rows_have_their_own_loops_and_images_a_second():
         (["--limit", "-1"], "limit -1 received"),
         (["--batch_sizes", "[]"], "batch sizes [] "),
         (["--device", "tpu9"], "not usable here"),
+        (["--device", "meta"], "device 'meta' received, which cannot be waited for"),
+        (["--picture", "x.doc"], "x.doc received; a picture ends in .png"),
+        (["--picture", "x.png"], "a picture needs matplotlib"),
+        (["--picture", "{file}/x.png"], "is no folder"),
+        (["--json", "."], ". is a folder"),
+        (["--json", "{file}/x.json"], "is no folder"),
         (["--first", "resnet_digits", "--second", "resnet_digits"], "asks no gates"),
         (["--first", "runs/nowhere"], "there is no folder runs/nowhere"),
         (["--first", "dr_resnet_digts"], "did you mean dr_resnet_digits"),
@@ -192,6 +200,10 @@ def test_rows_have_their_own_loops_and_images_a_second():
 )
 def test_mistakes_get_one_line_before_anything_is_measured(options, message, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
+    if "matplotlib" in message:
+        for name in ("matplotlib", "matplotlib.figure"):
+            monkeypatch.setitem(sys.modules, name, None)  # as python itself marks what is not to be found
+    options = [option.format(file=__file__) for option in options]
     arguments = ["bench", "inference", "--first", PAIR[0], "--batch_sizes", "[1]", "--rounds", "1", *options]
     assert main(arguments) == 2
     error = capsys.readouterr().err
@@ -206,6 +218,24 @@ def test_a_gpu_that_is_not_there_is_refused(capsys):
     error = capsys.readouterr().err
     assert "device 'cuda' is not usable here" in error
     assert error.count("\n") == 1
+
+
+def test_one_device_has_one_name(tmp_path, monkeypatch):
+    """What was measured on auto is not measured again on cuda."""
+    measured, known = [], torch.device("cuda:0")
+    monkeypatch.setattr(bench, "choose_device", lambda name: known)
+    monkeypatch.setattr(bench, "run_cases", lambda cases, *_: measured.extend(cases) or ())
+    for device in ("auto", "cuda", "cuda:0"):
+        options = ["--device", device, "--batch_sizes", "[1]", "--forms", "[plain]", "--threads", "[1]"]
+        assert main(["bench", "inference", "--first", PAIR[0], "--json", str(tmp_path / "no.json"), *options]) == 0
+    assert [case.device for case in measured] == ["cuda:0"] * 3
+
+
+def test_a_measurement_names_its_device(tmp_path, monkeypatch):
+    monkeypatch.setattr("drnn.bench.inference.measure", lambda case: {"form": case.form})
+    monkeypatch.setattr("drnn.bench.inference.environment", lambda device: {"gpu": device})
+    (entry,) = run_cases([Case(*PAIR, "plain", 1, 1, device="cuda:1")], 1, tmp_path / "result.json")
+    assert entry["environment"] == {"gpu": "cuda:1"}
 
 
 @pytest.mark.gpu

@@ -28,7 +28,7 @@ def test_taught_gates_loop_as_they_were_told_by_themselves(name):
 
 
 def test_exported_files_are_timed_in_pairs_and_kept_for_their_commit(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(exported, "environment", lambda: {"commit": "one"})
+    monkeypatch.setattr(exported, "environment", lambda device: {"commit": "one"})
     arguments = ["bench", "export", "--first", "dr_resnet_digits", "--mean_loops", "3", "--batch_sizes", "[1,4]"]
     arguments += ["--rounds", "5", "--threads", "1", "--folder", str(tmp_path / "files")]
     assert main([*arguments, "--json", str(tmp_path / "export.json")]) == 0
@@ -43,7 +43,7 @@ def test_exported_files_are_timed_in_pairs_and_kept_for_their_commit(tmp_path, c
     before = {file.name: file.stat().st_mtime_ns for file in folder.iterdir()}
     assert main([*arguments, "--json", str(tmp_path / "again.json")]) == 0
     assert {file.name: file.stat().st_mtime_ns for file in folder.iterdir()} == before
-    monkeypatch.setattr(exported, "environment", lambda: {"commit": "another"})
+    monkeypatch.setattr(exported, "environment", lambda device: {"commit": "another"})
     assert main([*arguments, "--json", str(tmp_path / "again.json")]) == 0
     assert not {file.name: file.stat().st_mtime_ns for file in folder.iterdir()}.items() & before.items()
     assert "gates closed / fixed part" in capsys.readouterr().out
@@ -51,3 +51,15 @@ def test_exported_files_are_timed_in_pairs_and_kept_for_their_commit(tmp_path, c
     assert "each is 1 to 16" in capsys.readouterr().err
     assert main(["bench", "nothing"]) == 2
     assert "say what to time" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("option", "message"), [("--json", "is a folder"), ("--folder", "is no folder")])
+def test_places_that_cannot_be_written_are_found_before_anything_is_exported(
+    option, message, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(exported, "_export", lambda *_: pytest.fail("exported before all was checked"))
+    place = {"--json": str(tmp_path), "--folder": __file__}[option]
+    assert main(["bench", "export", "--first", "dr_resnet_digits", "--mean_loops", "3", option, place]) == 2
+    assert message in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []

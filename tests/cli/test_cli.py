@@ -159,3 +159,8 @@ def test_the_command_exits_with_2_on_a_mistake():
     done = subprocess.run([sys.executable, "-m", "drnn.cli.main", "trian"], capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stderr == "drnn: there is no verb 'trian'; did you mean 'train'?\n"
+
+
+def test_compare_looks_where_it_shall_write_before_it_measures(tmp_path, capsys):
+    assert main(["compare", str(tmp_path / "none"), str(tmp_path / "none"), "--json", str(tmp_path)]) == 2
+    assert "is a folder; name a file in it" in capsys.readouterr().err

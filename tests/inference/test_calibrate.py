@@ -83,6 +83,15 @@ def test_the_command_keeps_a_budget_and_eval_uses_it(run, capsys):
     assert json.loads(capsys.readouterr().out) == before
 
 
+def test_a_budget_that_cannot_be_kept_is_not_looked_for(run, tmp_path, monkeypatch, capsys):
+    folder = tmp_path / "run"
+    shutil.copytree(run, folder, ignore=shutil.ignore_patterns("budget.json"))
+    (folder / "budget.json").mkdir()
+    monkeypatch.setattr("drnn.cli.calibrate.calibrate", lambda *_: pytest.fail("searched before all was checked"))
+    assert main(["calibrate", str(folder), "--macs", "0.5"]) == 2
+    assert "budget.json is a folder" in capsys.readouterr().err
+
+
 @pytest.fixture
 def alike(run, tmp_path):
     """A run whose gates answer all images alike, so that few costs can be reached, with a budget from before."""
@@ -113,7 +122,7 @@ def test_a_request_that_is_missed_is_an_error_that_names_the_nearest_costs(alike
         assert read_budget(alike).found["macs_mean"] == pytest.approx(float(reachable) * 1e6, abs=600)
 
 
-def count_operations(work, turn=0):
+def count_operations(work, turn=0, device=None):
     """A clock that does not depend on the machine: a microsecond for every operation of torch."""
     with OperationCounter() as counter:
         work(turn)

@@ -5,6 +5,7 @@ operators on fixed tensors, whatever Python would do now.
 """
 
 import copy
+import sys
 
 import pytest
 import torch
@@ -166,6 +167,33 @@ def test_blocks_that_mask_are_recorded_with_what_stands_around_them(way):
     torch.testing.assert_close(fast(x[:1]), model(x[:1]), rtol=0, atol=1e-4)
 
 
+def test_blocks_without_a_gate_are_recorded_with_what_stands_around_them(way):
+    device, make = way
+    model = small("dr_resnet_digits", device, gate=None, target_rate=None)
+    fast, x = captured(model, make), pictures(2, (1, 8, 8)).to(device)
+    for image in x.split(1):
+        expected, record = model.forward_with_gates(image)
+        torch.testing.assert_close(fast(image), expected, rtol=0, atol=1e-4)
+        logits, found = fast.forward_with_gates(image)
+        torch.testing.assert_close(logits, expected, rtol=0, atol=1e-4)
+        assert torch.equal(found.executed, record.executed)
+    assert len(fast.recordings.made) == 1
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_made_in_inference_mode_its_thresholds_and_weights_still_move(count, monkeypatch):
+    """`optimize` times networks in inference mode, which makes tensors that may not be changed outside it."""
+    monkeypatch.setattr(sys.modules["drnn.inference.optimize"], "refuse_capture", lambda *given: None)
+    model, x = small("dr_resnet_digits", "cpu"), pictures(count, (1, 8, 8))
+    fast = drnn.optimize(model, x, capture=True, mask=False)
+    with torch.inference_mode():
+        others = [drnn.optimize(model, capture=True), drnn.optimize(model, capture=True, mask=True)]
+    for network in (fast, *others):
+        network.load_state_dict(network.state_dict())
+        apply_budget(network, dict.fromkeys(gates_of(model), torch.inf))
+        assert not network.forward_with_gates(x)[1].executed.any()
+
+
 def test_lots_are_not_recorded_where_blocks_mask(way):
     device, make = way
     model = small("dr_resnet16_cifar", device, gate_noise="always")
@@ -243,7 +271,7 @@ def test_the_benchmark_runs_it(way):
     for batch in range(len(loops)):
         scripted.check(x, batch)
     with torch.inference_mode():
-        assert min(time_ends(fast, x).medians_s) > 0
+        assert min(time_ends(fast, x, device).medians_s) > 0
 
 
 def test_what_cannot_be_recorded_runs_as_it_is():

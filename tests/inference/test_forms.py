@@ -22,7 +22,7 @@ def forms_of(model):
 
 @pytest.mark.parametrize(("skip_s", "form"), [(1.0, loop_executing), (3.0, loop_dense)])
 def test_the_faster_form_is_chosen_and_gives_the_same_answers(skip_s, form, monkeypatch):
-    def times(first, second, rounds):
+    def times(first, second, rounds, device):
         first(0)
         second(0)
         return PairedTimes((skip_s,) * rounds, (2.0,) * rounds)

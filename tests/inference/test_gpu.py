@@ -4,7 +4,10 @@ import pytest
 import torch
 
 import drnn
+from drnn.bench.measure import measure
+from drnn.bench.subjects import Case
 from drnn.core.sorting import loop_sorting
+from drnn.inference import apply_budget, gates_of
 from drnn.inference.folded_conv import FoldedConv2d
 
 from .networks import lively, pictures
@@ -20,18 +23,21 @@ def full_precision(monkeypatch):
 
 @pytest.mark.parametrize("name", KINDS)
 @pytest.mark.parametrize("count", [0, 1, 2, 150])
-@torch.inference_mode()
 def test_every_form_answers_as_on_a_cpu(name, count):
     model = lively(drnn.create_model(name))
     x = pictures(count, model.input_size)
-    expected, record = model.forward_with_gates(x)
+    with torch.inference_mode():
+        expected, record = model.forward_with_gates(x)
     there = model.to("cuda")
     forms = [there, drnn.optimize(there), drnn.optimize(there, fuse=False, channels_last=False)]
     forms += [drnn.optimize(there, mask=True), drnn.optimize(there, mask=True, capture=True)]
     if count:
-        forms += [drnn.optimize(there, x.cuda()), drnn.optimize(there, x.cuda(), capture=True)]
+        forms += [drnn.optimize(there, x.cuda())]
+        forms += [drnn.optimize(there, x.cuda(), capture=True, mask=mask) for mask in (None, False, True)]
     for form in forms:
-        logits, found = form.forward_with_gates(x.cuda())
+        apply_budget(form, dict.fromkeys(gates_of(form), 0.0))  # as it was: what is made can be turned
+        with torch.inference_mode():
+            logits, found = form.forward_with_gates(x.cuda())
         torch.testing.assert_close(logits.cpu(), expected, rtol=1e-4, atol=1e-4)
         assert torch.equal(found.executed.cpu(), record.executed)
         assert torch.equal(found.arrived.cpu(), record.arrived)
@@ -84,3 +90,14 @@ def test_the_form_for_gpus_is_the_one_that_runs(monkeypatch):
     monkeypatch.setattr("drnn.core.loops.loop_sorting", lambda *given: used.append(1) or loop_sorting(*given))
     lively(drnn.create_model("dr_resnet16_cifar")).to("cuda")(pictures(4, (3, 32, 32)).cuda())
     assert used == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("form", "count"),
+    [("captured", 1), *((form, count) for form in ("plain", "optimised", "masked") for count in (1, 70))],
+)
+def test_the_benchmark_measures_every_form(form, count):
+    found = measure(Case("dr_resnet_digits", "resnet_digits", form, count, 2, device="cuda"))
+    assert found["efficiency"] > 0
+    assert found["limit"] > 0
+    assert found["peak_bytes"][0] > 0

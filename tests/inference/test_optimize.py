@@ -148,7 +148,7 @@ def test_the_fastest_of_several_is_kept(ratios, kept, monkeypatch):
     measured = iter(ratios)
     monkeypatch.setattr(
         sys.modules["drnn.inference.optimize"], "time_pairs",
-        lambda first, second, rounds: PairedTimes((next(measured),) * rounds, (1.0,) * rounds),
+        lambda first, second, rounds, device: PairedTimes((next(measured),) * rounds, (1.0,) * rounds),
     )  # fmt: skip
     networks = [drnn.create_model("dr_resnet_digits").eval() for _ in range(3)]
     assert fastest([partial(networks.__getitem__, i) for i in range(3)], torch.ones(1, 1, 8, 8)) is networks[kept]
@@ -216,6 +216,40 @@ def test_its_state_has_the_thresholds_and_every_tensor_once(name):
     x = pictures(2, model.input_size)
     if not name.startswith("aig"):  # whose gates draw lots
         assert_equal(fresh(x), fast(x))
+
+
+@pytest.mark.parametrize("name", ["resnet20_cifar", "dr_resnet16_cifar", "preresnet110_cifar"])
+def test_autocast_reaches_an_optimised_network(name):
+    model, x = small(name), pictures(4, (3, 32, 32))
+    fast, seen = drnn.optimize(model), []
+    for network in (model, fast):
+        network.layer1[0].register_forward_hook(lambda module, given, answer: seen.append(answer.dtype))
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+            network(x)
+    assert seen[0] == seen[1]
+
+
+@pytest.mark.parametrize("fails", ["cudnn", "caller"])
+def test_a_gpu_without_the_fused_kernel_takes_plain_calls_from_then_on(fails, monkeypatch):
+    """What cuDNN has depends on its version and the GPU; a mistake in a call says nothing of that."""
+    asked = []
+
+    def has_none(*given):
+        asked.append(given)
+        raise RuntimeError("no engine")
+
+    monkeypatch.setattr(torch, "cudnn_convolution_add_relu", has_none)
+    monkeypatch.setattr(FoldedConv2d, "_can_fuse", lambda self, x: False)
+    monkeypatch.setattr(FoldedConv2d, "_can_fuse_on_gpu", lambda self, x: self._fits_cudnn)
+    layer = FoldedConv2d(torch.nn.Conv2d(4, 4, 3, padding=1), torch.nn.BatchNorm2d(4).eval())
+    x = torch.randn(2, 4, 5, 5)
+    with torch.no_grad():
+        if fails == "caller":
+            with pytest.raises(RuntimeError, match="to have 4 channels"):
+                layer(torch.ones(2, 3, 5, 5), 0, "relu", x)
+        for _ in range(3):
+            torch.testing.assert_close(layer(x, 0, "relu", x), torch.relu(layer(x) + x))
+    assert len(asked) == (2 if fails == "caller" else 1)
 
 
 @pytest.mark.parametrize(

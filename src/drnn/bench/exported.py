@@ -17,7 +17,7 @@ from drnn.core import RecursiveBlock
 from drnn.export.runner import OnnxNetwork
 from drnn.models import Classifier, create_model
 from drnn.provenance import environment
-from drnn.storage import write_json
+from drnn.storage import refuse_place, write_json
 from drnn.timing import time_pairs
 
 SEED, IMAGES = 0, 16
@@ -60,19 +60,23 @@ def measure_case(case: ExportCase, folder: Path) -> dict:
 
     Returns:
         ``efficiency`` and ``closed``, an entry a batch size each; see `measure_efficiency` and `measure_closed`.
+
+    Raises:
+        OSError: a folder that cannot be made; nothing was exported.
     """
     import onnxruntime
 
     folder = folder / f"{case.first}-{case.second}-{case.mean_loops:g}-{case.form}"
     images, files = images_of(case.first), {name: folder / f"{name}.onnx" for name in FILES}
-    made, here = folder / "environment.json", environment()
+    made, here = folder / "environment.json", environment("cpu")
+    refuse_place(made)
     same = made.is_file() and json.loads(made.read_text(encoding="utf-8"))["commit"] == here["commit"]
     if not same or "dirty" in (here["commit"] or "dirty") or not all(file.is_file() for file in files.values()):
         made.unlink(missing_ok=True)
         _export(case, files, images)
         write_json(made, here)
     return {
-        "environment": environment(),
+        "environment": environment("cpu"),
         "seed": SEED,
         "onnxruntime": onnxruntime.__version__,
         "networks": [case.first, case.second],
@@ -134,6 +138,7 @@ def measure_efficiency(
         lambda turn: ours(batches[turn % len(batches)]),
         lambda turn: static(batches[turn % len(batches)]),
         rounds,
+        device="cpu",
     )
     spent = [ours(batch) for batch in batches]
     share = [float(run.macs.sum() / static(batch).macs.sum()) for run, batch in zip(spent, batches, strict=True)]
@@ -155,7 +160,7 @@ def measure_closed(ours: OnnxNetwork, fixed: OnnxNetwork, images: np.ndarray, ba
     """All gates closed against the fixed part alone: what asking costs."""
     closed = np.full(len(ours.facts["num_loops"]), np.inf, np.float32)
     batch = images[:batch_size]
-    times = time_pairs(lambda _: ours(batch, closed), lambda _: fixed(batch), rounds)
+    times = time_pairs(lambda _: ours(batch, closed), lambda _: fixed(batch), rounds, device="cpu")
     return {
         "batch_size": batch_size,
         "rounds": rounds,

@@ -11,7 +11,7 @@ from drnn.bench.measure import measure
 from drnn.bench.subjects import Case, is_run
 from drnn.inference.budget import fingerprint
 from drnn.provenance import environment
-from drnn.storage import write_json
+from drnn.storage import refuse_place, write_json
 
 RATES = (1.0, 0.8, 0.6, 0.4, 0.2, 0.0)
 FIELDS = {
@@ -59,8 +59,10 @@ def run_cases(cases: list[Case], threads: int, file: Path, limit: int | None = N
 
     Raises:
         ValueError: a damaged file, no threads, a limit below 0, or a case that cannot be measured.
+        OSError: a file that cannot be written; nothing was measured.
     """
     refuse_settings([threads], limit)
+    refuse_place(file)
     entries = read_entries(file)
     known = [_key(entry) for entry in entries]
     missing = [case for case in cases if _key(_wanted(case, threads)) not in known][:limit]
@@ -68,7 +70,7 @@ def run_cases(cases: list[Case], threads: int, file: Path, limit: int | None = N
     torch.set_num_threads(threads)
     try:
         for case in missing:
-            entries.append({"threads": threads, **measure(case), "environment": environment()})
+            entries.append({"threads": threads, **measure(case), "environment": environment(case.device)})
             write_json(file, {"entries": entries})
             yield entries[-1]
     finally:

@@ -111,7 +111,7 @@ def measure_static(case: Case) -> dict:
         first, second = (build(name, case.form, case.seed, case.device) for name in (case.first, case.second))
         theirs, ours = static_macs_of(case.first), static_macs_of(case.second)
     x = images_for(case, input_size_of(case.second))
-    times = time_pairs(partial(run_static, first, x), partial(run_static, second, x), case.rounds)
+    times = time_pairs(partial(run_static, first, x), partial(run_static, second, x), case.rounds, device=case.device)
     pairs = zip(times.first_s, times.second_s, strict=True)
     return {
         **_common(case, times, case.batch_size * case.rounds),
@@ -147,14 +147,14 @@ def time_rounds(pair: Pair, rounds: int, device: str) -> tuple[PairedTimes, Pair
     One round before them warms up. On a GPU all rounds do: its library looks for kernels at every size of batch that it
     has not met, and a network that skips meets many, but each only once.
     """
-    pairs, ends = [], []
+    pairs, ends, once = [], [], partial(time_pairs, rounds=1, warmup=0, device=device)
     warmup = 1 if torch.device(device).type == "cpu" else rounds
     for turn in range(-warmup, rounds):
         number = turn + warmup if turn < 0 else turn
         x = pair.batch(number)
         ours, theirs = (lambda _, number=number: pair.run(number)), partial(run_static, pair.second, x)
-        pairs.append(time_pairs(ours, theirs, 1, 0) if turn % 2 else swapped(time_pairs(theirs, ours, 1, 0)))
-        ends.append(time_ends(pair.first, x))
+        pairs.append(once(ours, theirs) if turn % 2 else swapped(once(theirs, ours)))
+        ends.append(time_ends(pair.first, x, device))
     return tuple(  # type: ignore[return-value]
         PairedTimes(sum((t.first_s for t in kept[warmup:]), ()), sum((t.second_s for t in kept[warmup:]), ()))
         for kept in (pairs, ends)
@@ -177,7 +177,7 @@ def run_static(model: nn.Module, x: Tensor, _: int) -> None:
     model(x)
 
 
-def time_ends(model: Classifier, x: Tensor) -> PairedTimes:
+def time_ends(model: Classifier, x: Tensor, device: str) -> PairedTimes:
     """Seconds of ``model`` without its recursive blocks, and with every loop and no gate; one pair."""
     blocks = [block for block in model.modules() if isinstance(block, RecursiveBlock)]
 
@@ -192,7 +192,7 @@ def time_ends(model: Classifier, x: Tensor) -> PairedTimes:
         model(x)
 
     try:
-        return time_pairs(closed, opened, 1, 0)
+        return time_pairs(closed, opened, 1, warmup=0, device=device)
     finally:
         for block in blocks:
             del block.forward

@@ -10,8 +10,10 @@ from drnn.bench.inference import cases_for, read_entries, refuse_settings, run_c
 from drnn.bench.report import markdown
 from drnn.bench.subjects import is_foreign, is_run
 from drnn.inference.counterparts import COUNTERPARTS
+from drnn.inference.curve_picture import refuse_picture
 from drnn.models import model_spec
-from drnn.storage import write_json
+from drnn.storage import refuse_place, write_json
+from drnn.timing import wait
 from drnn.training.distributed import choose_device
 from drnn.training.run_folder import read_recipe
 
@@ -65,9 +67,11 @@ def inference(argv: list[str]) -> None:
     plain_only = is_foreign(first) or is_foreign(second)
     forms = options.forms if options.forms is not None else ["plain"] if plain_only else ["plain", "optimised"]
     refuse_settings(options.threads, options.limit)
-    found = str(choose_device(options.device))
-    device = found if options.device == "auto" else options.device
-    how = (forms, options.rounds, options.line, options.seed, device, options.data_root)
+    device = choose_device(options.device)
+    wait(device)  # what cannot be waited for is refused here
+    if options.picture:
+        refuse_picture(Path(options.picture))
+    how = (forms, options.rounds, options.line, options.seed, str(device), options.data_root)
     cases, file, left = cases_for((first, second), options.batch_sizes, *how), Path(options.json), options.limit
     for threads in dict.fromkeys(options.threads):
         for entry in run_cases(cases, threads, file, left):
@@ -105,6 +109,7 @@ def export(argv: list[str]) -> None:
     from drnn.bench.exported import ExportCase, measure_case
 
     options = export_parser().parse_args(argv)
+    refuse_place(Path(options.json))
     second = _second(options.first, options.second)
     sizes = tuple(options.batch_sizes or ([1] if options.form == "single" else [1, 8]))
     case = ExportCase(options.first, second, options.mean_loops, sizes, options.rounds, options.threads, options.form)

@@ -6,8 +6,10 @@ from typing import Literal
 from jsonargparse import ArgumentParser
 
 from drnn.inference import Budget, write_budget
+from drnn.inference.budget import BUDGET
 from drnn.inference.calibrate import calibrate
 from drnn.inference.request import parse_request
+from drnn.storage import refuse_place
 
 
 def run(argv: list[str]) -> None:
@@ -32,13 +34,14 @@ def run(argv: list[str]) -> None:
     )
     options = parser.parse_args(argv)
     folder, request = Path(options.run), parse_request(options.macs, options.ms)
+    refuse_place(folder / BUDGET)
     budget = calibrate(folder, request, options.scope, options.images, options.data_root, options.device)
     write_budget(folder, budget)
     found = budget.found
     print(
         f"{budget.model}: {found['macs_mean'] / 1e6:.3f} M multiply-adds an image on {found['images']} training images "
         f"({found['macs_mean'] / found['static_macs']:.3f} of the static network, asked for "
-        f"{found['macs_target'] / 1e6:.3f} M){_measured(budget)}. Kept in {folder / 'budget.json'}"
+        f"{found['macs_target'] / 1e6:.3f} M){_measured(budget)}. Kept in {folder / BUDGET}"
     )
 
 

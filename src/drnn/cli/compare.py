@@ -5,7 +5,7 @@ from pathlib import Path
 from jsonargparse import ArgumentParser
 
 from drnn.compare import compare_runs, markdown
-from drnn.storage import write_json
+from drnn.storage import refuse_place, write_json
 
 
 def run(argv: list[str]) -> None:
@@ -22,6 +22,8 @@ def run(argv: list[str]) -> None:
     parser.add_argument("--rounds", type=int, default=60, help="paired measurements a batch size")
     parser.add_argument("--json", type=str, default=None, help="also write every number to this file")
     options = parser.parse_args(argv)
+    if options.json:
+        refuse_place(Path(options.json))
     result = compare_runs(
         Path(options.first), Path(options.second), options.batch_sizes, options.rounds, options.data_root
     )

@@ -6,8 +6,8 @@ from typing import Literal
 from jsonargparse import ArgumentParser
 
 from drnn.inference.curve import as_csv, curve
-from drnn.inference.curve_picture import draw_curve
-from drnn.storage import write_json, write_text
+from drnn.inference.curve_picture import draw_curve, refuse_picture
+from drnn.storage import refuse_place, write_json, write_text
 
 
 def run(argv: list[str]) -> None:
@@ -30,13 +30,18 @@ def run(argv: list[str]) -> None:
     parser.add_argument("--device", type=str, default="cpu", help="where all is run and timed: cpu, cuda, auto, ...")
     options = parser.parse_args(argv)
     folder = Path(options.run)
+    stem = options.out or str(folder / "curve")
+    as_json, as_table = Path(f"{stem}.json"), Path(f"{stem}.csv")
+    for file in (as_json, as_table):
+        refuse_place(file)
+    if options.picture:
+        refuse_picture(Path(options.picture))
     result = curve(
         folder, [Path(static) for static in options.statics], options.points, options.scope, options.batch_size,
         options.data_root, options.device,
     )  # fmt: skip
-    stem = options.out or str(folder / "curve")
-    write_json(Path(f"{stem}.json"), result)
-    write_text(Path(f"{stem}.csv"), as_csv(result))
+    write_json(as_json, result)
+    write_text(as_table, as_csv(result))
     print(as_csv(result), end="")
     if options.picture:
         draw_curve(result, Path(options.picture))

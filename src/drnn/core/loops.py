@@ -136,5 +136,7 @@ def _global_hooks() -> bool:
 
 def _blend(looping: Tensor, new: Tensor, old: Tensor) -> Tensor:
     """New where looping is 1, old where it is 0, unchanged; the gradient is that of the weighted sum."""
+    if not (torch.is_grad_enabled() and looping.requires_grad):
+        return torch.where(looping[:, None, None, None] > 0, new, old)  # 0 times an overflow would be no number
     dtype = torch.promote_types(new.dtype, old.dtype)
     return torch.lerp(old.to(dtype), new.to(dtype), looping[:, None, None, None].to(dtype))

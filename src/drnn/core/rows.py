@@ -1,5 +1,6 @@
 """Images moved from one batch to another by their row, in either memory format, and the gradients of that."""
 
+from functools import reduce
 from typing import Any
 
 import torch
@@ -17,12 +18,12 @@ def take(x: Tensor, rows: Tensor) -> Tensor:
 
 
 def put(out: Tensor, places: Tensor, x: Tensor, rows: Tensor | None = None) -> None:
-    """``out[places] = x[rows]``, or all of x.
+    """``out[places] = x[rows]``, or all of x, in the precision of ``out``.
 
     torch writes rows element by element, so they go in elements of 16 bytes. On a CPU, where they cannot, or where rows
     to be gathered first are large, they go image by image.
     """
-    on_cpu = x.device.type == "cpu"
+    on_cpu, x = x.device.type == "cpu", x.to(out.dtype)
     if x.is_cuda or (on_cpu and (rows is None or x[:1].nbytes < LARGE)):
         source, target = in_pieces(x), in_pieces(out)
         if source is not None and target is not None and x.is_contiguous() == out.is_contiguous():
@@ -107,7 +108,8 @@ class Join(torch.autograd.Function):
 
 def _joined(rows: tuple[Tensor, ...], parts: tuple[Tensor, ...]) -> Tensor:
     count, like = sum(map(len, parts)), max(parts, key=len)  # an empty part has no memory format to keep
-    out = like.new_empty(count, *like.shape[1:])
+    widest = reduce(torch.promote_types, (part.dtype for part in parts))  # under autocast they may be of two
+    out = like.new_empty(count, *like.shape[1:], dtype=widest)
     if not like.is_contiguous():
         out = out.contiguous(memory_format=torch.channels_last)
     for where, part in zip(rows, parts, strict=True):

@@ -76,7 +76,7 @@ def calibrate(
         kept |= {"ms_mean": time_at(found.thresholds), "ms_images": len(timed)}
     return Budget(
         recipe.model, found.thresholds, asdict(request), {**kept, "static_macs": static_macs(model)},
-        fingerprint(folder), environment(),
+        fingerprint(folder), environment(held.device),
     )  # fmt: skip
 
 

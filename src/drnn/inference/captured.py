@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from drnn.core import GateRecord, LoopGroups, RecursiveBlock
+from drnn.core import GateRecord, LoopGroups, OpenGate, RecursiveBlock
 from drnn.inference.budget import apply_budget, gates_of
 from drnn.inference.folded_blocks import refuse_training
 from drnn.inference.folded_gate import FoldedGate
@@ -20,12 +20,12 @@ class Stretch(nn.Module):
     def __init__(self, parts: tuple[Work, ...], recordings: Recordings, name: str):
         super().__init__()
         self.parts, self.recordings, self.name = parts, recordings, name
-        self.masked = [part for part in parts if isinstance(part, RecursiveBlock)]
+        self.undecided = [part for part in parts if isinstance(part, RecursiveBlock)]
 
     def forward(self, x: Tensor) -> Tensor:
         """Run them; unrecorded where a block has been told to skip meanwhile."""
         refuse_training(self)
-        if not all(map(masks, self.masked)):
+        if not all(map(runs_every_loop, self.undecided)):
             return self.in_turn(x)
         return self.recordings.run((self.name,), self.in_turn, x)
 
@@ -36,8 +36,8 @@ class Stretch(nn.Module):
         return x
 
     def forward_with_gates(self, x: Tensor) -> tuple[Tensor, list[GateRecord]]:
-        """Run them one by one, unrecorded where one masks, and tell what its gate did."""
-        if not self.masked:
+        """Run them one by one, unrecorded where one is recursive, and tell what its gate did."""
+        if not self.undecided:
             return self(x), []
         refuse_training(self)
         records = []
@@ -75,9 +75,9 @@ class CapturedGate(FoldedGate):
         return self.recordings.run((self.name,), super().margin, x)
 
 
-def masks(block: nn.Module) -> bool:
-    """Whether a block's every loop runs, whatever its gate says, so that the host has nothing to decide."""
-    if not isinstance(block, RecursiveBlock) or not block.dense:
+def runs_every_loop(block: nn.Module) -> bool:
+    """Whether a recursive block loops whatever its gate says, or has none to ask, so that the host decides nothing."""
+    if not isinstance(block, RecursiveBlock) or not (block.dense or isinstance(block.gate, OpenGate)):
         return False
     return not getattr(getattr(block.gate, "decide", None), "random_in_evaluation", False)
 
@@ -87,9 +87,10 @@ class CapturedNetwork(Classifier):
 
     A static network becomes one graph; a recursive one a graph for what stands before, between and behind its recursive
     blocks, and in each of these one for the gate and one for every loop. For each the host copies the image in, starts
-    the graph, and copies the result out; the device is waited for once a gate. Blocks that mask when this is made are
-    no decisions: they are recorded with what stands around them. Gates that draw lots, and the blocks of ConvNet-AIG,
-    are not recorded. Everything else, such as larger batches, other devices and autocast, runs as before.
+    the graph, and copies the result out; the device is waited for once a gate. Blocks that mask when this is made, or
+    have no gate to ask, are no decisions: they are recorded with what stands around them. Gates that draw lots, and the
+    blocks of ConvNet-AIG, are not recorded. Everything else, such as larger batches, other devices and autocast, runs
+    as before.
 
     Gates have the optimised network's names, so budgets fit. A graph keeps the numeric settings, such as TF32, of the
     moment it was recorded at. Not for several threads or streams at once: they would share its buffers.
@@ -99,6 +100,7 @@ class CapturedNetwork(Classifier):
         recordings: where recordings are kept.
     """
 
+    @torch.inference_mode(False)  # thresholds move and weights are loaded outside it
     def __init__(self, network: Classifier, recordings: Recordings | None = None):
         super().__init__()
         self.name, self.num_classes = network.name, network.num_classes
@@ -109,7 +111,7 @@ class CapturedNetwork(Classifier):
         rows: list[nn.Module] = []
         parts: list[Work] = [network.stem]
         for number, block in enumerate(network.blocks()):
-            if not isinstance(block, GATED) or masks(block):
+            if not isinstance(block, GATED) or runs_every_loop(block):
                 parts.append(block)
                 continue
             if parts:
@@ -125,7 +127,7 @@ class CapturedNetwork(Classifier):
         self.eval()
 
     def forward_with_gates(self, x: Tensor) -> tuple[Tensor, GateRecord]:
-        """Classify, and report all T loop slots; recursive blocks that mask run unrecorded for that."""
+        """Classify, and report all T loop slots; what needs no decision runs unrecorded for that where it loops."""
         images, records = x, []
         x = self._checked(x)
         for row in self.rows:

@@ -6,20 +6,22 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from statistics import median
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from drnn.costs import count_costs
 from drnn.data import AnyDataset, Normalize, hold_out
+from drnn.data.transfer import to_device
 from drnn.inference.budget import apply_budget, gates_of, refuse_static
-from drnn.inference.dial import Dial, Scope
+from drnn.inference.dial import Dial, Prepare, Scope
 from drnn.inference.optimize import optimize
 from drnn.models import Classifier
 from drnn.provenance import environment
-from drnn.timing import p95, time_in_turns
+from drnn.timing import p95, time_in_turns, wait
 from drnn.training import evaluate
 from drnn.training.checkpoint import load_run
+from drnn.training.distributed import choose_device
 
 COLUMNS = ("run", "model", "position", "acc1", "macs_mean", "mean_loops", "latency_ms", "p95_ms")
 BATCHES = 60  # timed, at most
@@ -37,7 +39,8 @@ def curve(
     """Turn a run's gates from closed to open and measure at every step; static runs are one point each.
 
     ``position`` is the dial's, None for the thresholds as trained and for static runs. Thresholds come from training
-    images, accuracy and costs from the test images, time from the optimised network on test images.
+    images, accuracy and costs from the test images, time from the optimised network on test images. Images stay where
+    they are, uint8, and come to the device batch by batch.
 
     Args:
         folder: the recursive run.
@@ -50,49 +53,68 @@ def curve(
 
     Raises:
         ValueError: fewer than two points, runs on other test images, a network without gates, or a device that is not
-            here.
-        FileNotFoundError: no finished run in a folder.
+            here or cannot be waited for; nothing was measured.
+        FileNotFoundError: no finished run in a folder; nothing was measured.
     """
     if points < 2 or batch_size < 1:
         raise ValueError(f"{points} points at batch size {batch_size} received; give 2 or more, and 1 or more")
-    model, _, found = load_run(folder, data_root, device=device)
-    data = found.to(next(model.parameters()).device)
-    refuse_static(model)
-    dial = Dial(model, hold_out(data, min(1000, data.num_train - 1)).test_images, _prepare(data), scope)
-    deployed = optimize(model)
+    place = choose_device(device)
+    wait(place)  # what cannot be waited for is refused here
+    run, data = _open(folder, data_root, place)
+    refuse_static(run.model)
+    others = [_open_static(static, folder, data, data_root, place) for static in statics]
+    held = hold_out(data, min(1000, data.num_train - 1)).test_images
+    dial, deployed = Dial(run.model, held, run.prepare, scope), optimize(run.model)
     rows, works = [], []
     for position in (None, *(step / (points - 1) for step in range(points))):
-        turned = dict.fromkeys(gates_of(model), 0.0) if position is None else dial.thresholds(position)
-        apply_budget(model, turned)
-        rows.append(_row(folder, model, data, position))
+        turned = dict.fromkeys(gates_of(run.model), 0.0) if position is None else dial.thresholds(position)
+        apply_budget(run.model, turned)
+        rows.append(_row(run, data.test_images, position))
         works.append(partial(_run_turned, deployed, turned))
-    for static in statics:
-        other, _, others = load_run(static, data_root, device=device)
-        others = others.to(data.test_images.device)
-        if not torch.equal(others.test_images, data.test_images):
-            raise ValueError(f"{static} is on other test images than {folder}; compare like with like")
-        rows.append(_row(static, other, others, None))
-        works.append(optimize(other))
-    _time(rows, works, _prepare(data)(data.test_images), batch_size)
+    for other in others:
+        rows.append(_row(other, data.test_images, None))
+        works.append(optimize(other.model))
+    _time(rows, works, data.test_images, run.prepare, batch_size, place)
     return {
-        "environment": environment(),
+        "environment": environment(place),
         "dataset": data.name,
         "scope": scope,
-        "device": device,
+        "device": str(place),
         "batch_size": batch_size,
         "rows": rows,
     }
 
 
-def _prepare(data: AnyDataset) -> Normalize:
-    return Normalize(data.mean, data.std)
+class _Run(NamedTuple):
+    """A network on its device, the labels of the test images as it knows them, and how it takes images."""
+
+    name: str
+    model: Classifier
+    labels: Tensor
+    prepare: Prepare
 
 
-def _row(folder: Path, model: Classifier, data: AnyDataset, position: float | None) -> dict:
-    costs = count_costs(model, data.image_size)
-    result = evaluate(model, data.test_images, data.test_labels, _prepare(data), costs=costs).summary()
+def _open(folder: Path, data_root: str | None, place: torch.device) -> tuple[_Run, AnyDataset]:
+    model, _, data = load_run(folder, data_root, device=str(place))
+    normalize = Normalize(data.mean, data.std)
+
+    def prepare(images: Tensor) -> Tensor:
+        return normalize(to_device(images, place))
+
+    return _Run(folder.name, model, data.test_labels.to(place), prepare), data
+
+
+def _open_static(static: Path, folder: Path, data: AnyDataset, data_root: str | None, place: torch.device) -> _Run:
+    other, others = _open(static, data_root, place)
+    if not torch.equal(others.test_images, data.test_images):
+        raise ValueError(f"{static} is on other test images than {folder}; compare like with like")
+    return other
+
+
+def _row(run: _Run, images: Tensor, position: float | None) -> dict:
+    result = evaluate(run.model, images, run.labels, run.prepare).summary()
     kept = {name: result[name] for name in ("acc1", "macs_mean", "mean_loops")}
-    return {"run": folder.name, "model": model.name, "position": position, **kept}
+    return {"run": run.name, "model": run.model.name, "position": position, **kept}
 
 
 def _run_turned(model: Classifier, thresholds: dict[str, float], images: Tensor) -> None:
@@ -101,15 +123,23 @@ def _run_turned(model: Classifier, thresholds: dict[str, float], images: Tensor)
 
 
 @torch.inference_mode()
-def _time(rows: list[dict], works: list[Callable[[Tensor], object]], images: Tensor, batch_size: int) -> None:
+def _time(
+    rows: list[dict],
+    works: list[Callable[[Tensor], object]],
+    images: Tensor,
+    prepare: Prepare,
+    batch_size: int,
+    place: torch.device,
+) -> None:
     """Add to each row its milliseconds an image of ``images (N, C, H, W)``: median over batches, 95th percentile.
 
     All are timed in turn on one batch after the other, so that they share what the machine does meanwhile.
     """
-    parts = images.split(batch_size)[: max(1, min(BATCHES, len(images) // batch_size))]
+    count = max(1, min(BATCHES, len(images) // batch_size))
+    parts = [prepare(part) for part in images[: count * batch_size].split(batch_size)]
     turns = [lambda turn, work=work: work(parts[turn % len(parts)]) for work in works]
-    warmup = 3 if images.device.type == "cpu" else len(parts)  # a GPU's library looks for kernels at each new size
-    for row, times in zip(rows, time_in_turns(turns, len(parts), warmup), strict=True):
+    warmup = 3 if place.type == "cpu" else len(parts)  # a GPU's library looks for kernels at each new size
+    for row, times in zip(rows, time_in_turns(turns, len(parts), warmup, device=place), strict=True):
         each = tuple(1e3 * spent / len(part) for spent, part in zip(times, parts, strict=True))
         row |= {"latency_ms": median(each), "p95_ms": p95(each)}
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from drnn.storage import write_atomically
+from drnn.storage import refuse_place, write_atomically
 
 
 def draw_curve(result: dict, file: Path) -> None:
@@ -46,7 +46,23 @@ def save_figure(figure: Any, file: Path) -> None:
     Raises:
         ValueError: an ending that matplotlib does not know.
     """
+    kind = _kind(figure, file)
+    write_atomically(file, lambda part: figure.savefig(part, format=kind, dpi=120))
+
+
+def refuse_picture(file: Path) -> None:
+    """Before long work: whether a picture can be drawn to ``file``.
+
+    Raises:
+        ValueError: matplotlib is not installed, or it does not know the file's ending.
+        OSError: a place that cannot be written.
+    """
+    _kind(new_figure(1, 1), file)
+    refuse_place(file)
+
+
+def _kind(figure: Any, file: Path) -> str:
     kind = file.suffix[1:].lower()
     if kind not in figure.canvas.get_supported_filetypes():
         raise ValueError(f"{file.name} received; a picture ends in .png, .svg or .pdf")
-    write_atomically(file, lambda part: figure.savefig(part, format=kind, dpi=120))
+    return kind

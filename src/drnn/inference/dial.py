@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from drnn.core import GateDecision, GateRecord
+from drnn.data.transfer import to_device
 from drnn.inference.budget import apply_budget, gates_of, refuse_static
 from drnn.models import Classifier
 
@@ -24,7 +25,7 @@ class Dial:
 
     Args:
         model: a network with gates, in evaluation mode.
-        images: uint8 ``(N, C, H, W)``, none of them of the test.
+        images: uint8 ``(N, C, H, W)``, none of them of the test; they come to the model's device batch by batch.
         prepare: from uint8 to what the network takes.
         scope: "global" or "per_gate".
         batch_size: images at a time.
@@ -66,7 +67,9 @@ class Dial:
 
     @torch.inference_mode()
     def _run(self) -> GateRecord:
-        records = [self.model.forward_with_gates(self.prepare(batch))[1] for batch in self.batches]
+        device = next(self.model.parameters()).device
+        batches = (self.prepare(to_device(batch, device)) for batch in self.batches)
+        records = [self.model.forward_with_gates(batch)[1] for batch in batches]
         return GateRecord(*(torch.cat(columns) for columns in zip(*records, strict=True)))
 
     def _margins(self) -> dict[str, Tensor]:

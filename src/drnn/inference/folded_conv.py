@@ -64,36 +64,40 @@ def finish(y: Tensor, residual: Tensor | None, activation: str | None) -> Tensor
 
 
 def can_fuse_now(x: Tensor) -> bool:
-    """Fused kernels take images, have no gradient, and are unknown to compilers."""
-    return x.numel() > 0 and not torch.compiler.is_compiling() and not (torch.is_grad_enabled() and x.requires_grad)
+    """Fused kernels take images, have no gradient, and are unknown to compilers and autocast."""
+    if x.numel() == 0 or torch.compiler.is_compiling() or torch.is_autocast_enabled(x.device.type):
+        return False
+    return not (torch.is_grad_enabled() and x.requires_grad)
 
 
 def has_fused_cudnn(x: Tensor) -> bool:
-    """Whether cuDNN's convolution with sum and ReLU may be used for x.
-
-    Autocast knows nothing of it, and it is not deterministic where that was asked for.
-    """
+    """Whether cuDNN's convolution with sum and ReLU may be used for x: not where kernels have to be deterministic."""
     return (
-        x.is_cuda
-        and x.dtype in (torch.float32, torch.float16)
+        x.dtype in (torch.float32, torch.float16)
         and torch.version.hip is None
         and torch.backends.cudnn.enabled
         and torch.backends.cudnn.is_available()
         and not torch.backends.cudnn.deterministic
         and not torch.are_deterministic_algorithms_enabled()
-        and not torch.is_autocast_enabled("cuda")
     )
 
 
 def sum_by_cudnn(
     x: Tensor, weight: Tensor, bias: Tensor, residual: Tensor, stride: tuple[int, ...], padding: tuple[int, ...],
     dilation: tuple[int, ...], groups: int,
-) -> Tensor:  # fmt: skip
+) -> Tensor | None:  # fmt: skip
     """``relu(conv(x) + residual)`` in one kernel, on a GPU: passes over memory take longer there than arithmetic.
+
+    None where this cuDNN has no such kernel for it on this GPU, or where the arguments do not fit together.
 
     ReLU alone is left outside: torch hands cuDNN's kernel for it memory that was never written, times 0.
     """
-    return torch.cudnn_convolution_add_relu(x, weight, residual, 1.0, bias, stride, padding, dilation, groups)
+    try:
+        return torch.cudnn_convolution_add_relu(x, weight, residual, 1.0, bias, stride, padding, dilation, groups)
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError:
+        return None
 
 
 class FoldedConv2d(nn.Module):
@@ -119,7 +123,7 @@ class FoldedConv2d(nn.Module):
             self.register_buffer(f"weight{loop}", weight)
             self.register_buffer(f"bias{loop}", bias)
         self.num_sets = len(norms)
-        self._laid_out = LaidOutWeights()
+        self._laid_out, self._fits_cudnn = LaidOutWeights(), True
 
     def forward(
         self, x: Tensor, loop: int = 0, activation: str | None = None, residual: Tensor | None = None
@@ -129,8 +133,13 @@ class FoldedConv2d(nn.Module):
             return self._fused(x, loop if self.num_sets > 1 else 0, activation, residual)
         weight, bias, places = self.as_arguments(loop)
         if activation == "relu" and residual is not None and self._can_fuse_on_gpu(x):
-            return sum_by_cudnn(x, weight, bias, residual, **places)
-        y = torch.nn.functional.conv2d(x, weight, bias, **places)
+            y = sum_by_cudnn(x, weight, bias, residual, **places)
+            if y is not None:
+                return y
+            y = torch.nn.functional.conv2d(x, weight, bias, **places)
+            self._fits_cudnn = False  # what came in was not at fault
+        else:
+            y = torch.nn.functional.conv2d(x, weight, bias, **places)
         return finish(y, residual, activation)
 
     def as_arguments(self, loop: int) -> tuple[Tensor, Tensor, dict]:
@@ -143,7 +152,7 @@ class FoldedConv2d(nn.Module):
         return self._lays_out and x.device.type == "cpu" and x.dtype == torch.float32 and can_fuse_now(x)
 
     def _can_fuse_on_gpu(self, x: Tensor) -> bool:
-        return self.fuse and can_fuse_now(x) and has_fused_cudnn(x)
+        return self.fuse and self._fits_cudnn and x.is_cuda and can_fuse_now(x) and has_fused_cudnn(x)
 
     def _fused(self, x: Tensor, loop: int, activation: str | None, residual: Tensor | None) -> Tensor:
         where = (list(self.padding), list(self.stride), list(self.dilation), self.groups)
@@ -157,7 +166,7 @@ class FoldedConv2d(nn.Module):
         return y.clamp_(0.0, 6.0) if activation == "relu6" else y
 
     def _apply(self, fn, recurse=True):
-        self._laid_out = LaidOutWeights()  # the old ones are for the old device or dtype
+        self._laid_out, self._fits_cudnn = LaidOutWeights(), True  # the old ones are for the old device or dtype
         return super()._apply(fn, recurse)
 
     def _load_from_state_dict(self, *arguments) -> None:

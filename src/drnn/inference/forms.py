@@ -31,7 +31,7 @@ def choose_form(model: AnyClassifier, example: Tensor, rounds: int = 7) -> AnyCl
     before = [(block, bool(block.dense)) for block in model.modules() if isinstance(block, GATED)]
     skip, mask = partial(_run_as, model, False, example), partial(_run_as, model, True, example)
     try:
-        dense = time_pairs(skip, mask, rounds).ratio > 1
+        dense = time_pairs(skip, mask, rounds, device=example.device).ratio > 1
     except BaseException:
         for block, was_dense in before:
             block.set_dense(was_dense)

@@ -14,7 +14,10 @@ def mean_ms(model: Classifier, images: Tensor, rounds: int = 3) -> float:
     """Mean milliseconds of ``images (N, C, H, W)`` at batch 1: of each image the median of several rounds."""
     for image in images[:3].split(1):
         model(image)
-    times = [[seconds(lambda _, image=image: model(image)) for image in images.split(1)] for _ in range(rounds)]
+    times = [
+        [seconds(lambda _, image=image: model(image), device=images.device) for image in images.split(1)]
+        for _ in range(rounds)
+    ]
     return 1e3 * mean(median(of_one) for of_one in zip(*times, strict=True))
 
 

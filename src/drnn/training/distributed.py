@@ -167,11 +167,11 @@ def workers_of(device_name: str) -> Iterator[Workers]:
     A restart gets keys of its own in torchrun's store: what a killed process left there made later attempts hang.
     """
     device = choose_device(device_name)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield Workers(device)
         return
-    if device.type == "cuda":
-        torch.cuda.set_device(device)
     store, rank, processes = next(rendezvous("env://"))
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
     backend = "nccl" if device.type == "cuda" else "gloo"

@@ -1,0 +1,62 @@
+"""Blocks in other precisions: maps of two meet under autocast, and what left may overflow."""
+
+import copy
+
+import pytest
+import torch
+
+from drnn.core import GateDecision, RecursiveBlock
+from drnn.core.loops import loop_executing
+from drnn.core.sorting import loop_sorting
+
+from .small import images, make_block
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize("form", [loop_executing, loop_sorting])
+def test_under_autocast_images_that_left_at_once_meet_those_that_went_on(form, channels_last):
+    block, x = make_block(8).float().eval(), images(16, 8, 4).float()
+    if channels_last:
+        x = x.contiguous(memory_format=torch.channels_last)
+    twin = copy.deepcopy(block)
+    twin.set_dense(True)
+    block.evaluation_form = form
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        (y, record), (expected, dense) = block.forward_with_gates(x), twin.forward_with_gates(x)
+    assert torch.equal(record.executed, dense.executed)
+    left = ~record.executed[:, 0]
+    assert 0 < left.sum() < 16
+    assert y.dtype == expected.dtype == torch.float32
+    assert torch.equal(y[left], x[left])
+    torch.testing.assert_close(y, expected, rtol=0.02, atol=0.02)
+
+
+def test_training_under_autocast_does_too():
+    block, x = make_block().float(), images(16).float()
+    with torch.autocast("cpu", torch.bfloat16):
+        y, record = block.forward_with_gates(x)
+    y.sum().backward()
+    left = ~record.executed[:, 0]
+    assert 0 < left.sum() < 16
+    assert torch.equal(y[left], x[left])
+    assert all(parameter.grad is not None for parameter in block.parameters())
+
+
+class Overflows(torch.nn.Module):
+    def forward(self, x, loop, groups):
+        return torch.where(x > 0, x + 1, x * torch.inf)
+
+
+class Mean(torch.nn.Module):
+    def forward(self, x):
+        margin = x.mean((1, 2, 3))
+        return GateDecision(margin, margin)
+
+
+@pytest.mark.parametrize("dense", [False, True])
+@torch.no_grad()
+def test_what_the_body_makes_of_an_image_that_left_does_not_matter(dense):
+    block = RecursiveBlock(Overflows(), Mean(), 2).eval()
+    block.set_dense(dense)
+    x = torch.stack([torch.ones(1, 2, 2), -torch.ones(1, 2, 2)])
+    assert block(x)[:, 0, 0, 0].tolist() == [3, -1]
