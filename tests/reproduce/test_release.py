@@ -113,6 +113,29 @@ def test_a_release_keeps_nothing_of_an_earlier_one(runs, tmp_path):
     ]  # fmt: skip
 
 
+def test_a_budget_goes_along_for_the_released_weights(runs, tmp_path, capsys):
+    pytest.importorskip("onnx", reason="the extra export is not installed")
+    run, folder, other = str(runs[0]), str(tmp_path / "net"), str(runs[1])
+    assert main(["calibrate", run, "--macs", "0.8", "--images", "300"]) == 0
+    assert main(["release", run, folder]) == 0
+    capsys.readouterr()
+    said = []
+    for source in (run, folder):
+        assert main(["eval", source, "--budget", "--json"]) == 0
+        said.append(json.loads(capsys.readouterr().out)["acc1"])
+        assert main(["export", source, str(tmp_path / "net.onnx"), "--budget"]) == 0
+        capsys.readouterr()
+    assert said[0] == said[1]
+    ours, released = (json.loads((Path(source) / "budget.json").read_text()) for source in (run, folder))
+    assert ours["environment"].pop("command")
+    assert {**released, "weights_sha256": 0} == {**ours, "weights_sha256": 0}
+
+    shutil.copy(runs[0] / "budget.json", runs[1])
+    assert main(["release", other, folder]) == 0
+    assert "budget.json of" in capsys.readouterr().out
+    assert not (tmp_path / "net/budget.json").exists()
+
+
 @pytest.mark.parametrize("written", range(7))
 def test_a_full_disk_leaves_an_earlier_release_whole(written, made, tmp_path, monkeypatch, capsys):
     folder = tmp_path / "net"

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from safetensors.torch import load_file, save_file
 
-from drnn import create_model, from_pretrained, optimize, save_pretrained
+from drnn import create_model, from_pretrained, list_models, optimize, save_pretrained
 from drnn.core import Gate
+from drnn.models import set_dense
 from drnn.weights import Card, Preprocessing, load_pretrained
 
 from .images import ramp
@@ -87,6 +89,106 @@ def test_networks_that_no_config_describes_are_refused(tmp_path):
         with pytest.raises(ValueError, match=r"digits cannot be opened again.*drnn\.optimize.*save the network it was"):
             save_pretrained(model, tmp_path / "net")
         assert not (tmp_path / "net").exists()
+
+
+@pytest.mark.parametrize(
+    ("layer", "setting", "value"),
+    [
+        ("conv1", "stride", (2, 2)),
+        ("layer2.1.body.conv1", "padding", (0, 0)),
+        ("layer1.0.conv1", "dilation", (2, 2)),
+        ("bn1", "eps", 1e-3),
+    ],
+)
+def test_layers_set_by_hand_are_refused(tmp_path, layer, setting, value):
+    model = create_model("dr_resnet_digits")
+    setattr(model.get_submodule(layer), setting, value)
+    with pytest.raises(ValueError, match=rf"1 layers differ .* first {layer} \(.*{setting}=.*Set them back"):
+        save_pretrained(model, tmp_path / "net")
+    assert not (tmp_path / "net").exists()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64], ids=str)
+def test_another_precision_is_refused(tmp_path, dtype):
+    model = create_model("dr_resnet_digits").to(dtype)
+    with pytest.raises(ValueError, match=rf"not float32.*of {dtype}; save model\.float\(\)"):
+        save_pretrained(model, tmp_path / "net")
+    assert not (tmp_path / "net").exists()
+    save_pretrained(model.float(), tmp_path / "net")
+
+
+@pytest.mark.parametrize("name", [name for name in list_models() if "101" not in name])
+def test_networks_of_every_kind_are_saved(tmp_path, name):
+    model = create_model(name)
+    set_dense(model.requires_grad_(False).eval())
+    save_pretrained(model, tmp_path)
+    assert from_pretrained(tmp_path).name == name
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("conv1.weight", torch.int8), ("fc.bias", torch.complex64), ("bn1.num_batches_tracked", torch.float32)],
+)
+def test_weights_of_another_kind_of_number_are_refused(tmp_path, name, kind):
+    save_pretrained(create_model("dr_resnet_digits"), tmp_path)
+    weights = load_file(tmp_path / "model.safetensors")
+    save_file({**weights, name: weights[name].to(kind)}, tmp_path / "model.safetensors")
+    with pytest.raises(ValueError, match=rf"does not fit dr_resnet_digits: 1 entries .*kind.*first \['{name}'\]"):
+        from_pretrained(tmp_path)
+    halved = {key: value.half() if value.is_floating_point() else value for key, value in weights.items()}
+    save_file(halved, tmp_path / "model.safetensors")  # the same numbers, shorter
+    assert from_pretrained(tmp_path).fc.weight.dtype == torch.float32
+
+
+@pytest.mark.parametrize("name", ["config.json", ".card.json.part", "README.md"])
+def test_a_folder_in_a_files_place_leaves_the_others_whole(tmp_path, name):
+    save_pretrained(create_model("dr_resnet_digits"), tmp_path)
+    (tmp_path / name).unlink(missing_ok=True)
+    before = contents(tmp_path)
+    (tmp_path / name).mkdir()
+    with pytest.raises(IsADirectoryError, match=rf"{name} is a folder where a file belongs"):
+        save_pretrained(create_model("dr_resnet_digits", num_classes=3), tmp_path)
+    (tmp_path / name).rmdir()
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    "text", ["", "my project\n", "library_name: drnn\n", "---\ntitle: mine\n---\nlibrary_name: drnn\n"]
+)
+def test_somebodys_own_readme_stays(tmp_path, text):
+    model = create_model("dr_resnet_digits")
+    (tmp_path / "README.md").write_text(text)
+    save_pretrained(model, tmp_path)
+    assert (tmp_path / "README.md").read_text() == text
+    assert sorted(contents(tmp_path)) == ["README.md", "card.json", "config.json", "model.safetensors"]
+    (tmp_path / "README.md").unlink()
+    for license in ("mit", "bsd-3-clause"):
+        save_pretrained(model, tmp_path, card=Card.of(model, license=license))
+        assert f"license: {license}" in (tmp_path / "README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("known", "message"),
+    [
+        ({"error": 0.05}, "card's error 0.05 received; give a list of .* 0..1"),
+        ({"error": [-5.0]}, r"card's error \[-5.0\] received"),
+        ({"error": [5]}, r"card's error \[5\] received"),
+        ({"error": None}, "card's error None received"),
+        ({"loops_histogram": [1.5, 2]}, "card's loops_histogram .* whole numbers, 0 or more"),
+        ({"loops_histogram": [-1]}, "card's loops_histogram"),
+        ({"loops_histogram": 3}, "card's loops_histogram 3 received; give a list"),
+        ({"mean_macs": -1.0}, "card's mean_macs -1.0 received"),
+        ({"mean_macs": True}, "card's mean_macs True received"),
+    ],
+)
+def test_a_card_of_impossible_numbers_is_refused(known, message):
+    with pytest.raises(ValueError, match=message):
+        Card("dr_resnet_digits", 3, 4, **known)
+
+
+def test_a_card_takes_tuples_for_lists():
+    card = Card("dr_resnet_digits", 3, 4, error=(0.1, 0), loops_histogram=(1, 2))
+    assert (card.error, card.loops_histogram) == ([0.1, 0], [1, 2])
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,27 @@ def test_timm_networks_are_saved_and_opened_as_ours(tmp_path):
         save_pretrained(timm.create_model("dr_resnet_digits", num_classes=0), tmp_path / "none")
 
 
+def test_trained_weights_reach_other_heads_and_features(tmp_path):
+    ours = create_model("dr_resnet16_cifar").eval()
+    save_pretrained(ours, tmp_path)
+    trained = {"pretrained": True, "pretrained_cfg_overlay": {"file": str(tmp_path / "model.safetensors")}}
+    x = ramp((3, 32, 32))
+    whole, five, grey, features = (
+        timm.create_model("dr_resnet16_cifar", **trained, **options).eval()
+        for options in ({}, {"num_classes": 5}, {"in_chans": 1}, {"features_only": True})
+    )
+    assert torch.equal(whole(x), ours(x))
+    assert five(x).shape == (2, 5)
+    assert torch.equal(five.forward_features(x), whole.forward_features(x))
+    assert torch.equal(grey.conv1.weight, ours.conv1.weight.sum(1, keepdim=True))
+    assert torch.equal(features(x)[-1], whole.forward_features(x))
+
+
+def test_a_network_with_another_dropout_is_saved(tmp_path):
+    save_pretrained(timm.create_model("dr_mobilenetv2", drop_rate=0.0), tmp_path)
+    assert from_pretrained(tmp_path).name == "dr_mobilenetv2"
+
+
 def test_options_of_timm_that_change_nothing_are_accepted():
     options = {"drop_rate": 0.0, "drop_path_rate": 0.0, "drop_block_rate": 0.0, "global_pool": "avg"}
     made = timm.create_model("dr_resnet16_cifar", **options)
@@ -67,6 +88,9 @@ def test_options_of_timm_that_change_nothing_are_accepted():
         ({"img_size": (8, 8, 8)}, r"img_size=\(8, 8, 8\) received"),
         ({"img_size": 0}, "img_size=0 received"),
         ({"img_size": "8"}, "img_size='8' received"),
+        ({"features_only": True, "feature_cls": "list"}, "feature_cls='list' received; .*'getter' only"),
+        ({"features_only": True, "feature_cls": "dict"}, "feature_cls='dict' received"),
+        ({"features_only": True, "feature_cls": "hook"}, "feature_cls='hook' received"),
         ({"features_only": True, "out_indices": (0, 9)}, r"\(0, 9\) received; .*2 stages"),
         ({"features_only": True, "out_indices": 3}, "3 received; .*2 stages"),
         ({"features_only": True, "out_indices": ()}, r"\(\) received; .*2 stages"),
@@ -132,6 +156,15 @@ def test_timm_features_are_the_stages_outputs(name, channels, reductions):
     (only,) = part(ramp(size))
     only.sum().backward()
     assert [key for key, value in part.named_parameters() if value.grad is None] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "side", "reductions"),
+    [("dr_mobilenetv2", 300, [2, 4, 8, 16, 16, 32, 32]), ("dr_resnet16_cifar", 33, [1, 2, 4])],
+)
+def test_timm_is_told_the_strides_at_sizes_they_do_not_divide(name, side, reductions):
+    net = timm.create_model(name, features_only=True, img_size=side, feature_cls="getter")
+    assert net.feature_info.reduction() == reductions
 
 
 def test_drnn_alone_imports_no_optional_package():

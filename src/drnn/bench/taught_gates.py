@@ -17,8 +17,8 @@ from drnn.models import Classifier
 def teach(model: Classifier, script: LoopScript, images: Tensor) -> None:
     """Give each gate weights with which ``images`` loop as ``script`` says.
 
-    A gate reads as many features as its maps have channels, and there are fewer answers to give than that: what it
-    should answer is met exactly by a linear function of the features that the images arrive with, loop by loop.
+    A gate of C channels reads C features, and with a bias gives up to C + 1 answers exactly, by a linear function of
+    the features that the images arrive with, loop by loop. Of more answers it may still get every sign right.
 
     Args:
         model: a recursive network in evaluation mode; its gates' weights are overwritten.
@@ -26,7 +26,8 @@ def teach(model: Classifier, script: LoopScript, images: Tensor) -> None:
         images: ``(P, C, H, W)``.
 
     Raises:
-        RuntimeError: the gates did not learn it; more images than channels, for example.
+        ValueError: the gates did not learn it, and one has more than C + 1 answers to give.
+        RuntimeError: the gates did not learn it, though none has; images that are the same, for example.
     """
     twin = deepcopy(model)
     scripted = Scripted(twin, script, len(images))
@@ -34,14 +35,24 @@ def teach(model: Classifier, script: LoopScript, images: Tensor) -> None:
     for gate, features in zip(scripted.gates, seen, strict=True):
         gate.register_forward_pre_hook(partial(_keep_features, features))
     scripted.check(images)
-    for gate, features, plan in zip(gates_of(model).values(), seen, scripted.plans[0], strict=True):
+    crowded: list[str] = []
+    for (name, gate), features, plan in zip(gates_of(model).items(), seen, scripted.plans[0], strict=True):
         inputs = torch.cat(features)
         inputs = torch.cat([inputs, inputs.new_ones(len(inputs), 1)], 1)
         answers = torch.cat(plan[: len(features)]).double()
+        if len(answers) > inputs.shape[1]:
+            crowded.append(f"{name} {len(answers)} of {inputs.shape[1]}")
         _answer(gate.scorer, torch.linalg.lstsq(inputs, answers[:, None], driver="gelsd").solution[:, 0])
     executed = model.forward_with_gates(images)[1].executed.sum(1)
-    if not torch.equal(executed, script.totals):
-        raise RuntimeError(f"the gates execute {executed.tolist()} loops, and were taught {script.totals.tolist()}")
+    if torch.equal(executed, script.totals):
+        return
+    if crowded:
+        raise ValueError(
+            f"{len(images)} images received that loop {script.totals.double().mean():g} times on average, and the "
+            f"gates did not learn it: some have more answers to give than channels + 1, which they "
+            f"learn for sure: {', '.join(crowded[:3])}. Give fewer images or fewer loops, or a network of more channels"
+        )
+    raise RuntimeError(f"the gates execute {executed.tolist()} loops, and were taught {script.totals.tolist()}")
 
 
 def _keep_features(kept: list[Tensor], _gate: nn.Module, arguments: tuple[Tensor]) -> None:

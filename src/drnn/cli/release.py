@@ -4,16 +4,17 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser
 
-from drnn.reproduce.release import release
+from drnn.inference.budget import BUDGET
+from drnn.reproduce.release import fits_budget, release
 
 
 def run(argv: list[str]) -> None:
     """Make a folder to give away of a finished run."""
     parser = ArgumentParser(
         prog="drnn release",
-        description="A finished run as a folder to give away: weights with a card, recipe and metrics, no checkpoints. "
-        "drnn.from_pretrained opens it, Hugging Face's hub takes it as it is, and drnn eval, predict, analyze and "
-        "export work on it. The weights are evaluated again for the card.",
+        description="A finished run as a folder to give away: weights with a card, recipe, metrics and budget, no "
+        "checkpoints. drnn.from_pretrained opens it, Hugging Face's hub takes it as it is, and drnn eval, predict, "
+        "analyze and export work on it. The weights are evaluated again for the card.",
     )
     parser.add_argument("run", type=str, help="the folder of a finished run")
     parser.add_argument("folder", type=str, help="where to write")
@@ -22,3 +23,5 @@ def run(argv: list[str]) -> None:
     options = parser.parse_args(argv)
     card = release(Path(options.run), Path(options.folder), options.data_root, options.license)
     print(f"{options.folder}: {card.name}, test error {card.error_text} on {card.dataset}, {card.params:,} parameters")
+    if (Path(options.run) / BUDGET).is_file() and not fits_budget(Path(options.run)):
+        print(f"{BUDGET} of {options.run} is left out: it is damaged or of other weights; run drnn calibrate")

@@ -1,11 +1,13 @@
 """A finished run as a folder to give away: weights, card, and what every verb needs, without its checkpoints."""
 
+import json
 import shutil
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from drnn.inference.budget import BUDGET
-from drnn.storage import text_writer, write_together
+from drnn.inference.budget import BUDGET, fingerprint, read_budget
+from drnn.storage import Write, text_writer, write_together
 from drnn.training import evaluate_source
 from drnn.training.checkpoint import load_run
 from drnn.training.recipe import Recipe, tested_images
@@ -21,18 +23,19 @@ from drnn.training.run_folder import (
 )
 from drnn.training.state import FOLDER as CHECKPOINTS
 from drnn.weights import Card, Preprocessing
-from drnn.weights.folder import pretrained_files
+from drnn.weights.folder import WEIGHTS, pretrained_files
 
 
 def release(run: Path, folder: Path, data_root: str | None = None, license: str = "apache-2.0") -> Card:
     """Write what `drnn.from_pretrained` opens and what ``drnn eval``, ``analyze`` and ``export`` take for a run.
 
-    The weights are evaluated again for the card. Places of the machine that trained them do not go along.
+    The weights are evaluated again for the card. Places of the machine that trained them do not go along. A budget
+    that was found for these weights does; another one of the run is left out.
 
     Args:
         run: a finished one.
         folder: made where it is missing; what it holds of an earlier release is replaced, and what this one has not is
-            removed, a budget that was found for it included.
+            removed, a budget included.
         data_root: where the data set is, if not where the run's recipe says.
         license: of the weights.
 
@@ -58,13 +61,34 @@ def release(run: Path, folder: Path, data_root: str | None = None, license: str 
         license=license,
     )
     preprocessing = Preprocessing(dataset.image_size, dataset.mean, dataset.std)
-    files = pretrained_files(model, preprocessing, card, dataset.classes)
+    files = pretrained_files(folder, model, preprocessing, card, dataset.classes)
     own = Recipe()
     kept = {**recipe.to_dict(), **{key: getattr(own, key) for key in MOVABLE}}
     files[RECIPE] = text_writer(recipe_text(kept))
     for name in (METRICS, AVERAGE):
         if (run / name).is_file():
             files[name] = partial(shutil.copyfile, run / name)
+    if fits_budget(run):
+        files[BUDGET] = text_writer(_budget_of(run, files[WEIGHTS]))
     foreign = {METRICS, AVERAGE, BUDGET} - files.keys()
     write_together({folder / name: write for name, write in files.items()}, [folder / name for name in foreign])
     return card
+
+
+def fits_budget(run: Path) -> bool:
+    """Whether a run has a budget of its own weights, and a whole one."""
+    try:
+        read_budget(run)
+    except (FileNotFoundError, ValueError):
+        return False
+    return True
+
+
+def _budget_of(run: Path, write_weights: Write) -> str:
+    """The run's budget for the same weights in the file that ``write_weights`` makes, which has other bytes."""
+    held = json.loads((run / BUDGET).read_text(encoding="utf-8"))
+    with TemporaryDirectory() as place:
+        write_weights(Path(place) / WEIGHTS)
+        held["weights_sha256"] = fingerprint(Path(place))
+    held["environment"].pop("command", None)  # names places
+    return json.dumps(held, indent=1, allow_nan=False) + "\n"

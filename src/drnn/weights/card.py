@@ -3,12 +3,14 @@
 import math
 import re
 from dataclasses import dataclass, field
+from typing import TypeGuard
 
 import yaml
 
 from drnn.costs import count_costs, count_params
 from drnn.models import Classifier
 
+LIBRARY = "library_name: drnn"  # in the header of every README from here
 # what Markdown could take for more than text, and underscores unless they join words
 MARKUP = re.compile(r"[\\`*\[\]<>|&~$]|(?<![^\W_])_|_(?![^\W_])")
 
@@ -30,7 +32,7 @@ class Card:
         license: of the weights.
 
     Raises:
-        ValueError: numbers that are not plain and finite, or text that is none.
+        ValueError: numbers that are not plain and finite, or impossible, or text that is none.
     """
 
     name: str
@@ -45,12 +47,21 @@ class Card:
     license: str = "apache-2.0"
 
     def __post_init__(self):
-        for name in ("params", "max_macs", "mean_macs", "loops_histogram", "error"):
+        for name, fits, wanted in (
+            ("params", _is_count, "a plain whole number, 0 or more"),
+            ("max_macs", _is_count, "a plain whole number, 0 or more"),
+            ("mean_macs", _is_mean, "a plain, finite number, 0 or more"),
+        ):
+            if not fits(value := getattr(self, name)):
+                raise ValueError(f"the card's {name} {value!r} received; give {wanted}")
+        for name, fits, wanted in (
+            ("loops_histogram", _is_count, "plain whole numbers, 0 or more"),
+            ("error", _is_share, "plain, finite shares in 0..1, one a seed"),
+        ):
             values = getattr(self, name)
-            values = values if isinstance(values, list) else [values]
-            may_lack = name == "mean_macs" and values == [None]
-            if not may_lack and not all(isinstance(value, int | float) and math.isfinite(value) for value in values):
-                raise ValueError(f"the card's {name} {values} received; give plain, finite numbers")
+            if not isinstance(values, list | tuple) or not all(map(fits, values)):
+                raise ValueError(f"the card's {name} {values!r} received; give a list of {wanted}")
+            object.__setattr__(self, name, list(values))
         for name in ("name", "recipe", "commit", "dataset", "license"):
             value = getattr(self, name)
             if not isinstance(value, str) and (value is not None or name in ("name", "license")):
@@ -72,6 +83,22 @@ class Card:
             return f"{mean:.2%} (n = 1)"
         spread = (sum((value - mean) ** 2 for value in self.error) / (count - 1)) ** 0.5
         return f"{mean:.2%} +- {spread:.2%} (n = {count}, standard deviation)"
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and value >= 0
+
+
+def _is_mean(value: object) -> bool:
+    return value is None or (_is_plain(value) and 0 <= value < math.inf)
+
+
+def _is_share(value: object) -> bool:
+    return _is_plain(value) and 0 <= value <= 1
+
+
+def _is_plain(value: object) -> TypeGuard[float]:
+    return type(value) in (int, float)
 
 
 def _kind(card: Card) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from drnn.core import gates_of
 from drnn.models import Classifier, create_model, model_spec
@@ -106,8 +107,26 @@ def describe(model: Classifier, preprocessing: Preprocessing | None = None, clas
             f"fields build, first {wrong[:3]}. Its last layer must be one nn.Linear. If it is a copy that "
             "drnn.optimize made, save the network it was made of"
         )
+    if wrong := [name for name, value in state.items() if value.is_floating_point() and value.dtype != torch.float32]:
+        raise ValueError(
+            f"this {model.name} cannot be opened again as it is: {len(wrong)} entries are not float32, as all networks "
+            f"come back, first {wrong[0]} of {state[wrong[0]].dtype}; save model.float()"
+        )
+    made, built = _settings(model), _settings(twin)
+    if wrong := sorted(name for name in made.keys() | built.keys() if made.get(name) != built.get(name)):
+        raise ValueError(
+            f"this {model.name} cannot be opened again: {len(wrong)} layers differ from those that its name and fields "
+            f"build, first {wrong[0]} ({made.get(wrong[0])}; built: {built.get(wrong[0])}). Set them back, or give "
+            "create_model the fields that build them"
+        )
     preprocessing = preprocessing or Preprocessing.usual(model)
     return Config(model.name, kept, preprocessing, thresholds, tuple(classes))
+
+
+def _settings(model: Classifier) -> dict[str, str]:
+    """Strides, paddings, ... of all layers; not a dropout's, which a network in evaluation does not use."""
+    named = model.named_modules(remove_duplicate=False)
+    return {name: layer.extra_repr() for name, layer in named if not isinstance(layer, nn.Dropout)}
 
 
 def _of_rcnn(model: Classifier) -> Spec | None:

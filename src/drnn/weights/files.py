@@ -65,9 +65,14 @@ def are_weights(held: object) -> TypeGuard[dict[str, Tensor]]:
 
 
 def differences(expected: dict[str, Tensor], received: dict[str, Tensor]) -> list[str]:
-    """Entries that only one state has, or else those of another shape."""
+    """Entries that only one state has, or else those of another shape or kind of number."""
     names = sorted(expected.keys() ^ received.keys())
-    return names or [name for name in expected if expected[name].shape != received[name].shape]
+    return names or [name for name in expected if _form(expected[name]) != _form(received[name])]
+
+
+def _form(tensor: Tensor) -> tuple:
+    """Shape, and floating, complex or neither: what is copied between kinds is cut without a word."""
+    return tensor.shape, tensor.is_floating_point(), tensor.is_complex()
 
 
 def fill(model: nn.Module, weights: dict[str, Tensor], origin: str) -> None:
@@ -79,7 +84,7 @@ def fill(model: nn.Module, weights: dict[str, Tensor], origin: str) -> None:
         origin: where they come from, for the message.
 
     Raises:
-        ValueError: names or shapes of another network; the model is left as it was.
+        ValueError: names, shapes or kinds of another network; the model is left as it was.
     """
     check_fit(model, weights, origin)
     model.load_state_dict(weights)
@@ -89,8 +94,11 @@ def check_fit(model: nn.Module, weights: dict[str, Tensor], origin: str) -> None
     """The same without giving; the model may be on the meta device.
 
     Raises:
-        ValueError: names or shapes of another network.
+        ValueError: names, shapes or kinds (floating for whole numbers, ...) of another network.
     """
     if wrong := differences(model.state_dict(), weights):
         name = getattr(model, "name", type(model).__name__)
-        raise ValueError(f"{origin} does not fit {name}: {len(wrong)} entries differ, first {wrong[:3]}")
+        raise ValueError(
+            f"{origin} does not fit {name}: {len(wrong)} entries differ by name, shape or kind of number, "
+            f"first {wrong[:3]}"
+        )

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from itertools import takewhile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,7 +13,7 @@ from safetensors.torch import save_file
 from drnn.costs import count_params
 from drnn.models import Classifier
 from drnn.storage import Write, text_writer, write_together
-from drnn.weights.card import Card, readme
+from drnn.weights.card import LIBRARY, Card, readme
 from drnn.weights.config import describe, read_config
 from drnn.weights.files import check_fit, read_weights
 from drnn.weights.preprocessing import Preprocessing
@@ -42,31 +43,43 @@ def save_pretrained(
 
     Args:
         model: a network of `create_model`; its gates' thresholds are kept too.
-        folder: made where it is missing.
+        folder: made where it is missing. A README.md there whose header lacks ``library_name: drnn`` is somebody's
+            own: it stays, and none is written.
         preprocessing: the usual one of the network's size by default.
         card: what is known of it; without one the card has only what the network itself tells.
         classes: names of the K answers, where they have any.
 
     Raises:
         OSError: the disk is full, the folder is read-only, ...; what an older folder holds stays as it was.
-        ValueError: a network that would not come back the same: one without a name to build it by, changed by hand, or
-            optimised; or a card, preprocessing or classes of another. Nothing is written then.
+        ValueError: a network that would not come back the same: one without a name to build it by, changed by hand, of
+            another precision than float32, or optimised; or a card, preprocessing or classes of another. Nothing is
+            written then.
     """
-    files = pretrained_files(model, preprocessing, card, classes)
+    files = pretrained_files(Path(folder), model, preprocessing, card, classes)
     write_together({Path(folder) / name: write for name, write in files.items()})
 
 
 def pretrained_files(
-    model: Classifier, preprocessing: Preprocessing | None, card: Card | None, classes: Sequence[str]
+    folder: Path, model: Classifier, preprocessing: Preprocessing | None, card: Card | None, classes: Sequence[str]
 ) -> dict[str, Write]:
-    """What writes each file of such a folder; the arguments and errors are those of `save_pretrained`."""
+    """What writes each file of ``folder``; the arguments and errors are those of `save_pretrained`."""
     config, card = describe(model, preprocessing, classes), card or Card.of(model)
     _check_card(card, model)
     texts = {CONFIG: config.to_json(), CARD: json.dumps(asdict(card), indent=1, allow_nan=False) + "\n"}
-    texts[README] = readme(card)
+    if not _is_foreign(folder / README):
+        texts[README] = readme(card)
     state = {name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in model.state_dict().items()}
     weights = {WEIGHTS: lambda part: save_file(state, part, metadata={"format": "pt"})}
     return {**weights, **{name: text_writer(text) for name, text in texts.items()}}
+
+
+def _is_foreign(path: Path) -> bool:
+    """Whether it is a README that no `readme` began."""
+    if not path.is_file():
+        return False
+    first, *lines = path.read_text(encoding="utf-8", errors="replace").splitlines() or [""]
+    header = takewhile(lambda line: line != "---", lines) if first == "---" else ()
+    return LIBRARY not in header
 
 
 def _check_card(card: Card, model: Classifier) -> None:

@@ -8,6 +8,8 @@ from torch import Tensor, nn
 
 from drnn.models import Classifier, set_dense
 
+SIDE = 1024  # of an image without data, which every stride divides
+
 
 class TimmMethods(Classifier):
     """What timm expects of a model beyond ours. Names and shapes of all parameters stay the same. Abstract."""
@@ -23,12 +25,12 @@ class TimmMethods(Classifier):
     @property
     def feature_info(self) -> list[dict]:
         """Channels and reduction of what each stage gives, from a run without data."""
-        twin, size = deepcopy(self).to("meta").eval(), self.input_size
+        twin = deepcopy(self).to("meta").eval()
         set_dense(twin)
         with torch.no_grad():
-            _, maps = twin.forward_intermediates(torch.empty(1, *size, device="meta"))
+            _, maps = twin.forward_intermediates(torch.empty(1, self.input_size[0], SIDE, SIDE, device="meta"))
         return [
-            {"num_chs": part.shape[1], "reduction": size[1] // part.shape[2], "module": name}
+            {"num_chs": part.shape[1], "reduction": SIDE // part.shape[2], "module": name}
             for name, part in zip(self.stage_names, maps, strict=True)
         ]
 

@@ -114,6 +114,8 @@ def _entrypoint(name: str, stages: int):
     def create(pretrained: bool = False, **options):
         from timm.models import build_model_with_cfg
 
+        if (given := options.pop("feature_cls", None)) not in (None, "getter"):
+            raise ValueError(f"feature_cls={given!r} received; {name} gives the right features through 'getter' only")
         features = {"out_indices": tuple(range(stages)), "feature_cls": "getter"}
         return build_model_with_cfg(partial(build, name), name, pretrained, feature_cfg=features, **options)
 
