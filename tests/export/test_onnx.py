@@ -1,6 +1,7 @@
 """ONNX files: equal to eager, for every batch size and image size, skipping, refused when wrong."""
 
 import json
+import logging
 import re
 import time
 from collections import Counter
@@ -17,7 +18,7 @@ from drnn.costs import count_costs
 from drnn.export import onnx_file, verify
 from drnn.export.network import ExportableNetwork, read_thresholds
 from drnn.export.onnx_file import to_proto
-from drnn.export.program import export_program
+from drnn.export.program import export_program, load_program
 from drnn.weights import Preprocessing
 
 from .small import SPEC, assert_equals_eager, small_network
@@ -33,7 +34,7 @@ def files(model, tmp_path_factory):
     for form, norms in KINDS:
         made[form, norms] = folder / f"{form}-{norms}.onnx"
         result = export_onnx(model, made[form, norms], Preprocessing((3, 8, 8), (0.1,) * 3, (0.2,) * 3), form, norms)
-        assert result.images == 4 * sum(verify.BATCHES)
+        assert result.images == 4 * (sum(verify.BATCHES) + 2 * verify.OTHERS)
         assert result.difference < 1e-5
     assert {file.name for file in folder.iterdir()} == {path.name for path in made.values()}
     return made
@@ -54,6 +55,19 @@ def test_another_image_size_gives_eagers_logits_loops_and_macs(files, model, kin
         -1, 1, 1, 1
     )
     assert_equals_eager(load_onnx(files[kind]), model, x)
+
+
+@pytest.mark.filterwarnings("ignore:The given buffer is not writable")  # torch 2.11, about its own loader
+def test_a_last_map_of_one_pixel_does_not_stay_one_in_the_file(tmp_path):
+    model = small_network(replace(SPEC, blocks=(1, 1, 2), loops=(1, 1, 2), input_size=(3, 4, 4)))
+    onnx_place, program_place = tmp_path / "net.onnx", tmp_path / "net.pt2"
+    export_onnx(model, onnx_place, form="dense")
+    export_program(model, program_place, form="dense")
+    network, program = load_onnx(onnx_place), load_program(program_place)
+    for size in ((1, 1), (4, 4), (5, 4), (16, 9), (32, 32)):
+        x = torch.randn(2, 3, *size)
+        assert_equals_eager(network, model, x)
+        assert_equals_eager(lambda images: program.answer(torch.from_numpy(images), program.thresholds), model, x)
 
 
 def test_the_files_own_thresholds_count_and_can_be_replaced(files, model):
@@ -166,7 +180,7 @@ def test_a_wrong_file_is_not_written(monkeypatch, tmp_path):
         return proto
 
     monkeypatch.setattr(onnx_file, "to_proto", wrong)
-    with pytest.raises(ValueError, match=r"own gates, batch 1: 1 images differ from small.*nothing was written"):
+    with pytest.raises(ValueError, match=r"own gates, batch 1 of 3x8x8: 1 images differ from small.*nothing was"):
         export_onnx(small_network(), tmp_path / "wrong.onnx", form="dense")
     assert list(tmp_path.iterdir()) == []
 
@@ -184,6 +198,14 @@ def test_recursion_without_gates_and_preactivation_bodies_export(tmp_path):
     for spec in (replace(SPEC, gate=None, target_rate=None), replace(SPEC, body="preact")):
         result = export_onnx(small_network(spec), tmp_path / "net.onnx", form="loop")
         assert result.difference < 1e-5
+
+
+def test_the_exporter_says_nothing_of_its_own(tmp_path, capsys, caplog):
+    level = logging.getLogger("onnx_ir").level
+    export_onnx(small_network(), tmp_path / "net.onnx")
+    assert capsys.readouterr() == ("", "")
+    assert [entry.name for entry in caplog.records if entry.name.startswith("onnx")] == []
+    assert logging.getLogger("onnx_ir").level == level
 
 
 def test_large_weights_go_beside_the_file(tmp_path):
@@ -236,6 +258,18 @@ def test_weights_beside_an_older_file_go_with_it(tmp_path):
     export_onnx(model, place, external_over=10_000)
     export_onnx(model, place)
     assert [file.name for file in tmp_path.iterdir()] == ["net.onnx"]
+
+
+def test_a_folder_where_the_weights_go_is_found_before_anything_is_replaced(tmp_path):
+    model, place, folder = create_model("resnet_digits"), tmp_path / "net.onnx", tmp_path / "net.onnx.data"
+    folder.mkdir()
+    place.write_text("older")
+    with pytest.raises(ValueError, match=r"net\.onnx\.data is a folder; give the name of a file in it, or move"):
+        export_onnx(model, place, external_over=10_000)
+    assert place.read_text() == "older"
+    export_onnx(model, place)
+    assert load_onnx(place).num_blocks == 0
+    assert sorted(tmp_path.iterdir()) == [place, folder]
 
 
 def test_noise_in_evaluation_is_refused(tmp_path):

@@ -3,8 +3,10 @@
 import numpy as np
 import onnx
 import pytest
+import torch
 
 from drnn import create_model, export_onnx, load_onnx
+from drnn.export.program import export_program, load_program
 
 
 @pytest.fixture(scope="module")
@@ -19,6 +21,7 @@ def network(file):
     return load_onnx(file)
 
 
+pytestmark = pytest.mark.filterwarnings("ignore:The given buffer is not writable")  # torch 2.11, about its own loader
 IMAGES = np.zeros((2, 3, 8, 8), np.float32)
 
 
@@ -29,14 +32,50 @@ def test_floats_of_any_width_any_size_and_no_images_at_all_are_taken(network):
     np.testing.assert_array_equal(network(turned).logits, network(np.ascontiguousarray(turned)).logits)
 
 
+@pytest.fixture(scope="module")
+def program(model, tmp_path_factory):
+    path = tmp_path_factory.mktemp("runner") / "net.pt2"
+    export_program(model, path, form="dense")
+    return load_program(path)
+
+
 @pytest.mark.parametrize(
     "images",
-    [*(IMAGES.astype(kind) for kind in (np.uint8, bool, complex)), IMAGES[0], IMAGES[:, :1], np.moveaxis(IMAGES, 1, 3)],
-    ids=["uint8", "bool", "complex", "one image", "one channel", "channels last"],
+    [
+        *(IMAGES.astype(kind) for kind in (np.uint8, bool, complex)),
+        IMAGES[0], IMAGES[:, :1], np.moveaxis(IMAGES, 1, 3), np.float32(0), IMAGES[:, :, :0], IMAGES[..., :0],
+    ],
+    ids=["uint8", "bool", "complex", "one image", "one channel", "channels last", "a number", "no rows", "no columns"],
 )  # fmt: skip
-def test_other_images_are_refused(network, images):
-    with pytest.raises(ValueError, match=r"received; give floats \(N, 3, H, W\), normalised as by prepare"):
+def test_other_images_are_refused(network, program, images):
+    message = r"received; give floats \(N, 3, H, W\), normalised as the file's preprocessing says"
+    with pytest.raises(ValueError, match=message):
         network(images)
+    with pytest.raises(ValueError, match=message):
+        program(torch.from_numpy(np.asarray(images)))
+
+
+def test_a_program_takes_floats_of_any_width_and_says_what_else_it_needs(program):
+    x = torch.rand(2, 3, 3, 5)
+    torch.testing.assert_close(program(x.double())[0], program(x)[0])
+    with pytest.raises(TypeError, match="images as ndarray received; give a tensor"):
+        program(IMAGES)
+    with pytest.raises(ValueError, match=r"thresholds of shape \(2,\) received; the file has 1"):
+        program(x, torch.zeros(2))
+
+
+def test_a_program_of_one_size_says_so(tmp_path):
+    export_program(create_model("resnet_digits"), tmp_path / "net.pt2", form="dense", any_size=False)
+    with pytest.raises(ValueError, match=r"give floats \(N, 1, 8, 8\)"):
+        load_program(tmp_path / "net.pt2")(torch.zeros(1, 1, 9, 8))
+
+
+@pytest.mark.parametrize("write", [export_onnx, export_program])
+@pytest.mark.parametrize("other", [torch.nn.Linear(1, 1), "resnet_digits"], ids=["module", "name"])
+def test_only_networks_of_this_library_are_exported(write, other, tmp_path):
+    with pytest.raises(TypeError, match=r"received; export takes networks of drnn\.models"):
+        write(other, tmp_path / "net")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_thresholds_are_one_a_block(network, tmp_path):

@@ -13,12 +13,10 @@ from .small import SPEC, small_network
 
 
 def answers_of(model):
-    costs = count_costs(model)
-
     def answer(images, thresholds):
         verify.set_thresholds(model, thresholds)
         logits, record = model.forward_with_gates(images)
-        macs = costs.macs_per_image(record)
+        macs = count_costs(model, tuple(images.shape[1:])).macs_per_image(record)
         return logits.detach().numpy(), verify.loops_per_block(model, record).numpy(), macs.numpy()
 
     return answer
@@ -44,6 +42,25 @@ def test_the_comparison_sees_each_output_in_each_state():
         verify.verify(model, deaf)
 
 
+def test_a_file_of_any_size_is_compared_at_a_larger_and_a_smaller_size_too():
+    model = small_network()
+    sizes = set()
+
+    def answer(images, thresholds, wrong=0):
+        sizes.add(tuple(images.shape[2:]))
+        logits, loops, macs = answers_of(deepcopy(model))(images, thresholds)
+        return logits, loops, macs + wrong * (images.shape[2] > 8)
+
+    def wrong(images, thresholds):
+        return answer(images, thresholds, 1)
+
+    assert verify.verify(model, wrong).images == 4 * sum(verify.BATCHES)
+    with pytest.raises(ValueError, match="own gates, batch 2 of 3x17x13: 2 images differ"):
+        verify.verify(model, wrong, any_size=True)
+    verify.verify(model, answer, any_size=True)
+    assert sizes == {(8, 8), (17, 13), (5, 3)}
+
+
 def test_gates_that_answer_nearly_alike_excuse_nothing():
     torch.manual_seed(0)
     model = replace(SPEC, blocks=(2, 2), loops=(2, 2)).build().eval()
@@ -57,7 +74,7 @@ def test_gates_that_answer_nearly_alike_excuse_nothing():
         known = len(set(thresholds.tolist())) == 1 and thresholds[0] in (0, torch.inf, -torch.inf)
         return (logits, loops, macs) if known else (logits + 777, loops + 99, macs - 1)
 
-    with pytest.raises(ValueError, match="mixed gates, batch 1: 1 images differ from fresh"):
+    with pytest.raises(ValueError, match="mixed gates, batch 1 of 3x8x8: 1 images differ from fresh"):
         verify.verify(model, wrong_when_mixed)
 
 
@@ -78,7 +95,7 @@ def test_an_image_on_a_tie_may_go_either_way_but_no_third():
             loops[(images == tied).all((1, 2, 3)).numpy()] += 1
         return logits, loops, macs
 
-    with pytest.raises(ValueError, match="own gates, batch 1: 1 images differ"):
+    with pytest.raises(ValueError, match="own gates, batch 1 of 3x8x8: 1 images differ"):
         verify.verify(model, third)
 
 

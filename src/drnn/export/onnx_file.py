@@ -1,16 +1,19 @@
 """From a network to a checked ONNX file that skips, for every batch size."""
 
 import json
+import logging
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
 from importlib.metadata import version
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 
 from drnn.export.files import written_whole
-from drnn.export.network import ExportableNetwork, check_preprocessing
+from drnn.export.network import ExportableNetwork, check_preprocessing, refuse_other_models
 from drnn.export.runner import OnnxNetwork
 from drnn.export.trace import trace
 from drnn.export.verify import Verified, verify
@@ -54,6 +57,7 @@ def export_onnx(
         How near the file is to the model.
 
     Raises:
+        TypeError: not a `Classifier`.
         ValueError: a network or option that cannot be exported, preprocessing for images of another kind, a folder in
             place of a file, or a file that does not equal the model.
         ModuleNotFoundError: the extra ``export`` is not installed.
@@ -61,6 +65,7 @@ def export_onnx(
     import onnx  # noqa: F401
     import onnxruntime  # noqa: F401
 
+    refuse_other_models(model)
     path, preprocessing = Path(path), preprocessing or Preprocessing.usual(model)
     check_preprocessing(model, preprocessing, any_size)
     network = ExportableNetwork(model, form, norms).eval()
@@ -68,10 +73,11 @@ def export_onnx(
         proto = to_proto(network, any_size)
         describe(proto, model, preprocessing, {"form": form, "norms": norms, "num_loops": network.num_loops})
         _save(proto, made, external_over)
-        result = verify(model, OnnxNetwork(made).answer, network.batches)
+        result = verify(model, OnnxNetwork(made).answer, network.batches, any_size)
         outside = made.with_name(f"{made.name}.data").exists()
-    if not outside:
-        path.with_name(f"{path.name}.data").unlink(missing_ok=True)  # of the file that was here before
+    beside = path.with_name(f"{path.name}.data")
+    if beside.is_file() and not outside:
+        beside.unlink()  # of the file that was here before
     return result
 
 
@@ -80,8 +86,7 @@ def to_proto(network: ExportableNetwork, any_size: bool) -> "onnx.ModelProto":
     import onnx
 
     program = trace(network, any_size)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the exporter's own deprecations
+    with _quiet_exporter():
         names = [INPUT, THRESHOLDS] if len(network.thresholds) else [INPUT]
         made = torch.onnx.export(
             program, dynamo=True, verbose=False, input_names=names, output_names=list(OUTPUTS), external_data=False
@@ -98,6 +103,21 @@ def to_proto(network: ExportableNetwork, any_size: bool) -> "onnx.ModelProto":
         values = onnx.numpy_helper.from_array(network.thresholds.numpy(), THRESHOLDS)
         proto.graph.initializer.append(values)  # an input with a value is an input that may be left out
     return proto
+
+
+@contextmanager
+def _quiet_exporter() -> Iterator[None]:
+    """Without its deprecations, its remarks on its own rules, and what it prints: callers can do nothing about them."""
+    loggers = {logging.getLogger(name): logging.getLogger(name).level for name in ("onnx_ir", "onnxscript")}
+    with warnings.catch_warnings(), redirect_stdout(StringIO()):
+        warnings.simplefilter("ignore")
+        try:
+            for logger in loggers:
+                logger.setLevel(logging.ERROR)
+            yield
+        finally:
+            for logger, level in loggers.items():
+                logger.setLevel(level)
 
 
 def describe(proto: "onnx.ModelProto", model: Classifier, preprocessing: Preprocessing, how: dict) -> None:

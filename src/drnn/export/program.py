@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch._dynamo.exc import TorchDynamoException
 
 from drnn.export.files import refuse_code, tensors_only, written_whole
-from drnn.export.network import ExportableNetwork, check_preprocessing
-from drnn.export.runner import Prediction, refuse_several
+from drnn.export.network import ExportableNetwork, check_preprocessing, refuse_other_models
+from drnn.export.runner import Axes, Prediction, refuse_other_images
 from drnn.export.trace import trace
 from drnn.export.verify import Verified, verify
 from drnn.models import Classifier
@@ -25,9 +25,11 @@ class ProgramNetwork(nn.Module):
 
     thresholds: Tensor
 
-    def __init__(self, graph, thresholds: Tensor, facts: dict):
+    def __init__(self, graph, thresholds: Tensor, facts: dict, any_size: bool):
         super().__init__()
         self.graph, self.facts = graph, facts
+        channels, height, width = self.preprocessing.size
+        self._axes: Axes = ("N", channels, "H", "W") if any_size else ("N", channels, height, width)
         self.register_buffer("thresholds", thresholds)
 
     @property
@@ -36,10 +38,29 @@ class ProgramNetwork(nn.Module):
         return Preprocessing(*(self.facts[key] for key in ("size", "mean", "std")))
 
     def forward(self, images: Tensor, thresholds: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
-        """Run."""
-        refuse_several(self.facts, images)
+        """Run.
+
+        Args:
+            images: floats ``(N, C, H, W)``.
+            thresholds: ``(B,)``, in units of the gates' margin; those in the file by default. Higher skips more.
+
+        Raises:
+            TypeError: images that are no tensor.
+            ValueError: images of another type or shape, several for a file of the form "single", or another number of
+                thresholds.
+        """
+        if not isinstance(images, Tensor):
+            raise TypeError(f"images as {type(images).__qualname__} received; give a tensor, as torch.from_numpy does")
+        refuse_other_images(images, self._axes, self.facts["form"])
         thresholds = self.thresholds if thresholds is None else thresholds
-        return self.graph(images, thresholds) if len(thresholds) else self.graph(images)
+        if thresholds.shape != self.thresholds.shape:
+            raise ValueError(
+                f"thresholds of shape {tuple(thresholds.shape)} received; the file has {len(self.thresholds)}"
+            )
+        some = images.float() if len(images) else images.new_zeros(1, *images.shape[1:], dtype=torch.float32)
+        answers = self.graph(some, thresholds.float()) if len(thresholds) else self.graph(some)
+        logits, loops, macs = (part[: len(images)] for part in answers)  # conditions cannot run on none
+        return logits, loops, macs
 
     @torch.no_grad()
     def answer(self, images: Tensor, thresholds: Tensor) -> Prediction:
@@ -68,9 +89,11 @@ def export_program(
         compiled: an experiment: AOTInductor for this kind of machine; it needs a C++ compiler.
 
     Raises:
+        TypeError: not a `Classifier`.
         ValueError: a network or option that cannot be exported or compiled, preprocessing for images of another kind, a
             folder in place of a file, or a file that does not equal the model.
     """
+    refuse_other_models(model)
     path, preprocessing = Path(path), preprocessing or Preprocessing.usual(model)
     check_preprocessing(model, preprocessing, any_size)
     network = ExportableNetwork(model, form, norms).eval()
@@ -84,7 +107,7 @@ def export_program(
         else:
             torch.export.save(program, made, extra_files={FACTS: json.dumps(facts)})
         try:
-            result = verify(model, load_program(made, compiled).answer, network.batches)
+            result = verify(model, load_program(made, compiled).answer, network.batches, any_size)
         except RuntimeError as error:
             raise ValueError(f"the program does not run, nothing was written: {told(error)}") from error
     return result
@@ -109,17 +132,20 @@ def load_program(path: str | Path, compiled: bool = False) -> ProgramNetwork:
     try:
         if compiled:
             graph = torch._inductor.aoti_load_package(str(path))
-            facts = json.loads(graph.get_metadata()[FACTS])
+            facts, any_size = json.loads(graph.get_metadata()[FACTS]), True
         else:
             refuse_code(Path(path))
             extra = {FACTS: ""}
             with tensors_only():
-                graph = torch.export.load(path, extra_files=extra).module()
+                graph = torch.export.load(path, extra_files=extra).module(check_guards=False)  # guards are run as text
+            vars(graph)["validate_inputs"] = False  # they also refuse sizes that the graph computes
+            images = graph.graph.find_nodes(op="placeholder")[0].meta["val"]
+            any_size = not all(isinstance(side, int) for side in images.shape[2:])
             facts = json.loads(extra[FACTS])
         thresholds = torch.tensor([float(value) for value in facts["thresholds"]])
+        return ProgramNetwork(graph, thresholds, facts, any_size)
     except Exception as error:  # torch's errors of damaged archives share no narrower base
         raise ValueError(f"{path} is damaged, or not made by drnn export: {told(error)}") from error
-    return ProgramNetwork(graph, thresholds, facts)
 
 
 def compile_program(program: torch.export.ExportedProgram, path: Path, facts: dict) -> None:

@@ -10,16 +10,27 @@ from torch import Tensor
 from drnn.weights.files import told
 from drnn.weights.preprocessing import Preprocessing
 
+Axes = tuple[str, int, str | int, str | int]  # "N", C, and "H" and "W" or what they have to be
 
-def refuse_several(facts: dict, images: np.ndarray | Tensor) -> None:
-    """A file of the form "single" takes one image.
+
+def refuse_other_images(images: np.ndarray | Tensor, axes: Axes, form: str) -> None:
+    """Files take batches of normalised images, and of one image in the form "single".
 
     Raises:
-        ValueError: a batch of another size.
+        ValueError: another type, shape or number.
     """
-    if facts.get("form") == "single" and len(images) != 1:
+    kind, shape = str(images.dtype).removeprefix("torch."), tuple(images.shape)
+    fits = len(shape) == len(axes) and all(
+        size == axis or axis == "N" or (axis in ("H", "W") and size > 0) for size, axis in zip(shape, axes, strict=True)
+    )
+    if "float" not in kind or not fits:
+        wanted = ", ".join(map(str, axes))
         raise ValueError(
-            f"images of shape {tuple(images.shape)} received; this file takes one at a time, (1, C, H, W): export with "
+            f"images of {kind} {shape} received; give floats ({wanted}), normalised as the file's preprocessing says"
+        )
+    if form == "single" and len(images) != 1:
+        raise ValueError(
+            f"images of shape {shape} received; this file takes one at a time, (1, C, H, W): export with "
             "--form branches for more"
         )
 
@@ -67,6 +78,9 @@ class OnnxNetwork:
             self.facts = {key: json.loads(value) for key, value in found.items()}
             self.preprocessing = Preprocessing(*(self.facts[key] for key in ("size", "mean", "std")))
             self.num_blocks = len(self.facts["num_loops"])
+            _, channels, *sides = self.session.get_inputs()[0].shape  # a number, or the name of an axis that is free
+            height, width = (side if isinstance(side, int) else name for side, name in zip(sides, "HW", strict=True))
+            self._axes: Axes = ("N", channels, height, width)
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{path} lacks metadata that drnn export writes: {told(error)}") from error
 
@@ -94,8 +108,7 @@ class OnnxNetwork:
                 thresholds.
         """
         images = np.asarray(images)
-        refuse_several(self.facts, images)
-        self._check(images)
+        refuse_other_images(images, self._axes, self.facts.get("form", ""))
         some = images if len(images) else np.zeros((1, *images.shape[1:]), np.float32)  # 1.22 cannot run on none
         feed = {"images": some.astype(np.float32, copy=False)}
         if thresholds is not None:
@@ -105,18 +118,6 @@ class OnnxNetwork:
             feed["thresholds"] = thresholds
         answers = self.session.run(["logits", "loops", "macs"], feed)
         return Prediction(*(np.asarray(part)[: len(images)] for part in answers))
-
-    def _check(self, images: np.ndarray) -> None:
-        asked = self.session.get_inputs()[0].shape  # a number, or the name of an axis that is free
-        axes = [size if isinstance(size, int) else name for size, name in zip(asked, "NCHW", strict=True)]
-        fits = len(axes) == images.ndim and all(
-            axis in (*"NCHW", size) for axis, size in zip(axes, images.shape, strict=True)
-        )
-        if images.dtype.kind != "f" or not fits:
-            wanted = ", ".join(map(str, axes))
-            raise ValueError(
-                f"images of {images.dtype} {images.shape} received; give floats ({wanted}), normalised as by prepare"
-            )
 
     def answer(self, images: Tensor, thresholds: Tensor) -> Prediction:
         """The same from tensors, as the comparison asks."""

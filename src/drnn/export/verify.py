@@ -17,6 +17,7 @@ from drnn.export.runner import Prediction
 from drnn.inference import gates_of
 from drnn.models import Classifier
 
+OTHERS = 2  # images of each other size
 TOLERANCE = 1e-4  # of an image's largest logit
 TIE = 1e-5  # a margin this near its threshold, relative to 1 + threshold, may fall on either side
 
@@ -31,25 +32,36 @@ class Verified(NamedTuple):
     images: int
 
 
-def verify(model: Classifier, answer: Answer, batches: tuple[int, ...] = BATCHES) -> Verified:
+def verify(model: Classifier, answer: Answer, batches: tuple[int, ...] = BATCHES, any_size: bool = False) -> Verified:
     """Compare with ``model`` in evaluation: its own thresholds, all gates closed, mixed gates, all gates open.
 
     Loops and multiply-adds must be equal, logits within `TOLERANCE`; the batches are of ``batches`` images, random, and
-    differ much from image to image.
+    differ much from image to image. With ``any_size`` a few of `other_sizes` are compared too.
 
     Raises:
         ValueError: a difference; the message has the gates, the batch and what differs.
     """
     twin = deepcopy(model).cpu().eval()
     images = varied_images(sum(batches), model.input_size)
-    costs, worst, compared = count_costs(model), 0.0, 0
-    for state, thresholds in gate_states(twin, images).items():
+    asked = [*images.split(list(batches))]
+    costs = {tuple(model.input_size): count_costs(model)}
+    for size in other_sizes(model) if any_size else ():
+        asked += varied_images(OTHERS, size).split(min(max(batches), OTHERS))
+        costs[size] = count_costs(model, size)
+    worst = 0.0
+    states = gate_states(twin, images)
+    for state, thresholds in states.items():
         set_thresholds(twin, thresholds)
-        for batch in images.split(list(batches)):
-            where = f"{state} gates, batch {len(batch)}"
-            worst = max(worst, _compare(twin, costs, answer, batch, thresholds, where))
-            compared += len(batch)
-    return Verified(worst, compared)
+        for batch in asked:
+            where = f"{state} gates, batch {len(batch)} of {'x'.join(map(str, batch.shape[1:]))}"
+            worst = max(worst, _compare(twin, costs[tuple(batch.shape[1:])], answer, batch, thresholds, where))
+    return Verified(worst, len(states) * sum(map(len, asked)))
+
+
+def other_sizes(model: Classifier) -> tuple[tuple[int, int, int], ...]:
+    """One larger than the network's own size and one smaller, neither square."""
+    channels, height, width = model.input_size
+    return (channels, 2 * height + 1, width + width // 2 + 1), (channels, height // 2 + 1, width // 4 + 1)
 
 
 def varied_images(count: int, size: tuple[int, int, int]) -> Tensor:
