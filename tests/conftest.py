@@ -1,5 +1,7 @@
 """Golden outputs are rewritten only on request; tests marked ``gpu`` are skipped where there is none."""
 
+import errno
+import os
 import signal
 
 import pytest
@@ -23,3 +25,21 @@ def hangups_are_heard():
     before = signal.signal(signal.SIGHUP, lambda *_: None)
     yield
     signal.signal(signal.SIGHUP, before)
+
+
+@pytest.fixture
+def fill_disk(monkeypatch):
+    """A call that fills the disk after so many files; ``undo`` of its patch makes room again."""
+
+    def fill(written):
+        flush, flushed = os.fsync, []
+
+        def full(number):
+            if len(flushed) == written:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            flushed.append(flush(number))
+
+        monkeypatch.setattr(os, "fsync", full)
+        return monkeypatch
+
+    return fill

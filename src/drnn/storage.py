@@ -86,4 +86,13 @@ def write_json(path: Path, value: object) -> None:
     Raises:
         ValueError: a number that is not finite, which JSON does not have.
     """
-    write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
+    write_text(path, json_text(value))
+
+
+def json_text(value: object) -> str:
+    """JSON as all files here have it.
+
+    Raises:
+        ValueError: a number that is not finite.
+    """
+    return json.dumps(value, indent=1, allow_nan=False) + "\n"

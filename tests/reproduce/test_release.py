@@ -1,8 +1,6 @@
 """Releases: a run to give away is a run and a network for everybody, and replaces an earlier one whole or not."""
 
-import errno
 import json
-import os
 import shutil
 from pathlib import Path
 
@@ -137,22 +135,15 @@ def test_a_budget_goes_along_for_the_released_weights(runs, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("written", range(7))
-def test_a_full_disk_leaves_an_earlier_release_whole(written, made, tmp_path, monkeypatch, capsys):
+def test_a_full_disk_leaves_an_earlier_release_whole(written, made, tmp_path, fill_disk, capsys):
     folder = tmp_path / "net"
     assert main(["release", str(made[0]), str(folder)]) == 0
     (folder / "budget.json").write_text("{}")
-    before, flush, flushed = contents(folder), os.fsync, []
-
-    def full(number):
-        if len(flushed) == written:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        flushed.append(flush(number))
-
-    monkeypatch.setattr(os, "fsync", full)
+    before, disk = contents(folder), fill_disk(written)
     assert main(["release", str(made[1]), str(folder)]) == 2
     assert "No space left on device" in capsys.readouterr().err
     assert contents(folder) == before
-    monkeypatch.undo()
+    disk.undo()
     assert main(["release", str(made[1]), str(folder)]) == 0
     assert contents(folder).keys() == before.keys() - {"budget.json"}
     assert "seed 1" in (folder / "README.md").read_text()

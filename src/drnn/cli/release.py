@@ -5,7 +5,7 @@ from pathlib import Path
 from jsonargparse import ArgumentParser
 
 from drnn.inference.budget import BUDGET
-from drnn.reproduce.release import fits_budget, release
+from drnn.reproduce.release import release
 
 
 def run(argv: list[str]) -> None:
@@ -23,5 +23,5 @@ def run(argv: list[str]) -> None:
     options = parser.parse_args(argv)
     card = release(Path(options.run), Path(options.folder), options.data_root, options.license)
     print(f"{options.folder}: {card.name}, test error {card.error_text} on {card.dataset}, {card.params:,} parameters")
-    if (Path(options.run) / BUDGET).is_file() and not fits_budget(Path(options.run)):
+    if (Path(options.run) / BUDGET).is_file() and not (Path(options.folder) / BUDGET).is_file():
         print(f"{BUDGET} of {options.run} is left out: it is damaged or of other weights; run drnn calibrate")

@@ -125,19 +125,6 @@ def _check(model: Classifier, form: str, norms: str) -> None:
                          "export a network without gate_noise='always'")  # fmt: skip
 
 
-def refuse_other_models(model: object) -> None:
-    """Only networks of this library say what their blocks are.
-
-    Raises:
-        TypeError: not a `Classifier`.
-    """
-    if not isinstance(model, Classifier):
-        raise TypeError(
-            f"{type(model).__module__}.{type(model).__qualname__} received; export takes networks of drnn.models, as "
-            "drnn.create_model and drnn.from_pretrained give them"
-        )
-
-
 def check_preprocessing(model: Classifier, preprocessing: Preprocessing, any_size: bool) -> None:
     """It goes into the file with the network.
 

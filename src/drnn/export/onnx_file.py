@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING
 import torch
 
 from drnn.export.files import written_whole
-from drnn.export.network import ExportableNetwork, check_preprocessing, refuse_other_models
+from drnn.export.network import ExportableNetwork, check_preprocessing
 from drnn.export.runner import OnnxNetwork
 from drnn.export.trace import trace
 from drnn.export.verify import Verified, verify
 from drnn.models import Classifier
+from drnn.models.classifier import refuse_other_models
 from drnn.weights.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def export_onnx(
     import onnx  # noqa: F401
     import onnxruntime  # noqa: F401
 
-    refuse_other_models(model)
+    refuse_other_models(model, "export")
     path, preprocessing = Path(path), preprocessing or Preprocessing.usual(model)
     check_preprocessing(model, preprocessing, any_size)
     network = ExportableNetwork(model, form, norms).eval()

@@ -9,11 +9,12 @@ from torch import Tensor, nn
 from torch._dynamo.exc import TorchDynamoException
 
 from drnn.export.files import refuse_code, tensors_only, written_whole
-from drnn.export.network import ExportableNetwork, check_preprocessing, refuse_other_models
+from drnn.export.network import ExportableNetwork, check_preprocessing
 from drnn.export.runner import Axes, Prediction, refuse_other_images
 from drnn.export.trace import trace
 from drnn.export.verify import Verified, verify
 from drnn.models import Classifier
+from drnn.models.classifier import refuse_other_models
 from drnn.weights.files import told
 from drnn.weights.preprocessing import Preprocessing
 
@@ -93,7 +94,7 @@ def export_program(
         ValueError: a network or option that cannot be exported or compiled, preprocessing for images of another kind, a
             folder in place of a file, or a file that does not equal the model.
     """
-    refuse_other_models(model)
+    refuse_other_models(model, "export")
     path, preprocessing = Path(path), preprocessing or Preprocessing.usual(model)
     check_preprocessing(model, preprocessing, any_size)
     network = ExportableNetwork(model, form, norms).eval()

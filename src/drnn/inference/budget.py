@@ -85,9 +85,14 @@ def fingerprint(folder: Path) -> str:
 
 def write_budget(folder: Path, budget: Budget) -> None:
     """Write ``budget.json`` into a run folder, whole or not at all."""
+    write_json(folder / BUDGET, budget_fields(budget))
+
+
+def budget_fields(budget: Budget) -> dict:
+    """What ``budget.json`` holds."""
     names = {value: name for name, value in NAMED.items()}
     thresholds = {gate: names.get(value, value) for gate, value in budget.thresholds.items()}
-    write_json(folder / BUDGET, {"format": FORMAT, **asdict(budget), "thresholds": thresholds})
+    return {"format": FORMAT, **asdict(budget), "thresholds": thresholds}
 
 
 def read_budget(folder: Path) -> Budget:

@@ -17,7 +17,7 @@ from drnn.inference.folded_gate import FoldedGate, can_fold, keep_threshold
 from drnn.inference.laid_out import can_fuse
 from drnn.models import Classifier, set_dense
 from drnn.models.blocks import InvertedResidual, PreActivationBlock, ResidualBlock
-from drnn.models.classifier import GATED
+from drnn.models.classifier import GATED, refuse_other_models
 from drnn.timing import time_pairs
 
 AnyClassifier = TypeVar("AnyClassifier", bound=Classifier)
@@ -93,18 +93,14 @@ def optimize(
     return cast(AnyClassifier, made)
 
 
-def refuse_other_networks(model: object) -> None:
+def refuse_other_networks(model: Classifier) -> None:
     """Only plain networks of this library can be optimised.
 
     Raises:
         TypeError: not a `Classifier`.
         ValueError: one that is optimised or captured already.
     """
-    if not isinstance(model, Classifier):
-        raise TypeError(
-            f"{type(model).__module__}.{type(model).__qualname__} received; optimize takes networks of drnn.models, "
-            "as drnn.create_model and drnn.from_pretrained give them"
-        )
+    refuse_other_models(model, "optimize")
     if isinstance(model, CapturedNetwork):
         raise ValueError(f"{model.name} is captured already; optimize the network it was made of")
     if any(isinstance(module, FoldedConv2d) for module in model.modules()):

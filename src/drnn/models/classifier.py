@@ -77,6 +77,23 @@ class Classifier(nn.Module):
         return x
 
 
+def refuse_other_models(model: object, user: str) -> None:
+    """Only networks of this library say what their blocks are.
+
+    Args:
+        model: what was received.
+        user: what needs that, for the message.
+
+    Raises:
+        TypeError: not a `Classifier`.
+    """
+    if not isinstance(model, Classifier):
+        raise TypeError(
+            f"{type(model).__module__}.{type(model).__qualname__} received; {user} takes networks of drnn.models, as "
+            "drnn.create_model and drnn.from_pretrained give them"
+        )
+
+
 def set_dense(model: nn.Module, dense: bool = True) -> nn.Module:
     """Switch every gated block of ``model`` to the form without data-dependent shapes, or back; returns the model."""
     for module in model.modules():

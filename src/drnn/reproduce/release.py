@@ -1,13 +1,13 @@
 """A finished run as a folder to give away: weights, card, and what every verb needs, without its checkpoints."""
 
-import json
 import shutil
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from drnn.inference.budget import BUDGET, fingerprint, read_budget
-from drnn.storage import Write, text_writer, write_together
+from drnn.inference.budget import BUDGET, Budget, budget_fields, fingerprint, read_budget
+from drnn.storage import Write, json_text, text_writer, write_together
 from drnn.training import evaluate_source
 from drnn.training.checkpoint import load_run
 from drnn.training.recipe import Recipe, tested_images
@@ -68,27 +68,21 @@ def release(run: Path, folder: Path, data_root: str | None = None, license: str 
     for name in (METRICS, AVERAGE):
         if (run / name).is_file():
             files[name] = partial(shutil.copyfile, run / name)
-    if fits_budget(run):
-        files[BUDGET] = text_writer(_budget_of(run, files[WEIGHTS]))
+    if (budget := _budget_of(run, files[WEIGHTS])) is not None:
+        files[BUDGET] = text_writer(json_text(budget_fields(budget)))
     foreign = {METRICS, AVERAGE, BUDGET} - files.keys()
     write_together({folder / name: write for name, write in files.items()}, [folder / name for name in foreign])
     return card
 
 
-def fits_budget(run: Path) -> bool:
-    """Whether a run has a budget of its own weights, and a whole one."""
-    try:
-        read_budget(run)
-    except (FileNotFoundError, ValueError):
-        return False
-    return True
-
-
-def _budget_of(run: Path, write_weights: Write) -> str:
+def _budget_of(run: Path, write_weights: Write) -> Budget | None:
     """The run's budget for the same weights in the file that ``write_weights`` makes, which has other bytes."""
-    held = json.loads((run / BUDGET).read_text(encoding="utf-8"))
+    try:
+        budget = read_budget(run)
+    except (FileNotFoundError, ValueError):
+        return None
     with TemporaryDirectory() as place:
         write_weights(Path(place) / WEIGHTS)
-        held["weights_sha256"] = fingerprint(Path(place))
-    held["environment"].pop("command", None)  # names places
-    return json.dumps(held, indent=1, allow_nan=False) + "\n"
+        own = fingerprint(Path(place))
+    where = {key: value for key, value in budget.environment.items() if key != "command"}  # which names places
+    return replace(budget, weights_sha256=own, environment=where)

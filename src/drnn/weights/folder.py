@@ -1,6 +1,5 @@
 """A network as a folder anybody can open: safetensors, how to build it, a card; laid out as Hugging Face's hub does."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from itertools import takewhile
@@ -12,7 +11,7 @@ from safetensors.torch import save_file
 
 from drnn.costs import count_params
 from drnn.models import Classifier
-from drnn.storage import Write, text_writer, write_together
+from drnn.storage import Write, json_text, text_writer, write_together
 from drnn.weights.card import LIBRARY, Card, readme
 from drnn.weights.config import describe, read_config
 from drnn.weights.files import check_fit, read_weights
@@ -65,7 +64,7 @@ def pretrained_files(
     """What writes each file of ``folder``; the arguments and errors are those of `save_pretrained`."""
     config, card = describe(model, preprocessing, classes), card or Card.of(model)
     _check_card(card, model)
-    texts = {CONFIG: config.to_json(), CARD: json.dumps(asdict(card), indent=1, allow_nan=False) + "\n"}
+    texts = {CONFIG: config.to_json(), CARD: json_text(asdict(card))}
     if not _is_foreign(folder / README):
         texts[README] = readme(card)
     state = {name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in model.state_dict().items()}
