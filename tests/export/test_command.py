@@ -11,7 +11,7 @@ from drnn.cli.main import main
 from drnn.inference import Budget, gates_of, write_budget
 from drnn.inference.budget import fingerprint
 from drnn.inference.source import open_source
-from drnn.weights import Preprocessing
+from drnn.models import Preprocessing
 
 DOCS = Path(__file__).parent.parent.parent / "docs" / "export.md"
 

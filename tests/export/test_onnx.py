@@ -19,7 +19,7 @@ from drnn.export import onnx_file, verify
 from drnn.export.network import ExportableNetwork, read_thresholds
 from drnn.export.onnx_file import to_proto
 from drnn.export.program import export_program, load_program
-from drnn.weights import Preprocessing
+from drnn.models import Preprocessing
 
 from .small import SPEC, assert_equals_eager, small_network
 

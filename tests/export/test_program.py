@@ -1,13 +1,17 @@
 """Programs of torch.export: equal to eager after reloading, refused when wrong."""
 
+import logging
 import os
+from pathlib import Path
+from zipfile import ZipFile
 
 import pytest
 import torch
 
+import drnn
 from drnn.export import program
 from drnn.export.program import export_program, load_program
-from drnn.weights import Preprocessing
+from drnn.weights import preprocessing_of
 
 from .small import small_network
 
@@ -21,8 +25,21 @@ def test_a_reloaded_program_equals_eager(tmp_path, form):
     network, x = load_program(tmp_path / "net.pt2"), torch.randn(3, 3, 11, 8)
     torch.testing.assert_close(network(x)[0], model(x), rtol=1e-4, atol=1e-5)
     assert [len(part) for part in network(x[:0])] == [0, 0, 0]
-    assert network.preprocessing == Preprocessing.usual(model)
+    assert network.preprocessing == preprocessing_of(model)
     assert [file.name for file in tmp_path.iterdir()] == ["net.pt2"]
+
+
+def test_a_program_holds_no_paths_and_torch_says_nothing_of_it(tmp_path, monkeypatch):
+    said: list[str] = []
+    monkeypatch.setattr(
+        logging.getLogger("torch._export.serde.serialize"), "handle", lambda entry: said.append(entry.msg)
+    )
+    export_program(drnn.create_model("dr_resnet_digits"), tmp_path / "net.pt2")
+    with ZipFile(tmp_path / "net.pt2") as archive:
+        held = b"".join(map(archive.read, archive.namelist()))
+    for place in (Path(drnn.__file__).parent, Path(torch.__file__).parent, tmp_path):
+        assert str(place).encode() not in held
+    assert said == []
 
 
 @pytest.mark.skipif("DRNN_AOT" not in os.environ, reason="a minute of C++ compiler; set DRNN_AOT=1 to run it")

@@ -10,8 +10,8 @@ from safetensors.torch import load_file, save_file
 
 from drnn import create_model, from_pretrained, list_models, optimize, save_pretrained
 from drnn.core import Gate
-from drnn.models import set_dense
-from drnn.weights import Card, Preprocessing, load_pretrained
+from drnn.models import Preprocessing, set_dense
+from drnn.weights import Card
 
 from .images import ramp
 
@@ -41,14 +41,14 @@ def test_a_saved_network_comes_back_whole(tmp_path, monkeypatch):
         save_pretrained(model, tmp_path / "net", preprocessing, classes=("yes", "no"))
     assert not (tmp_path / "net").exists()
     save_pretrained(model, tmp_path / "net", preprocessing, classes="ABCDEFG")
-    again = load_pretrained(tmp_path / "net")
+    again = from_pretrained(tmp_path / "net")
     assert again.classes == tuple("ABCDEFG")
     assert again.preprocessing == preprocessing
-    assert (again.model.name, again.model.num_classes, again.model.target_rate) == ("dr_resnet_digits", 7, 0.4)
-    assert again.model.state_dict().keys() == model.state_dict().keys()
+    assert (again.name, again.num_classes, again.target_rate) == ("dr_resnet_digits", 7, 0.4)
+    assert again.state_dict().keys() == model.state_dict().keys()
     x = ramp((1, 8, 8))
-    assert torch.equal(from_pretrained(tmp_path / "net")(x), model(x))
-    assert thresholds(again.model) == [0.5, torch.inf]
+    assert torch.equal(again(x), model(x))
+    assert thresholds(again) == [0.5, torch.inf]
 
 
 def test_a_replaced_classifier_decides_the_number_of_classes(tmp_path):
@@ -283,18 +283,3 @@ def test_a_missing_source_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(FileNotFoundError, match="nobody/nothing is no local folder"):
         from_pretrained("nobody/nothing")
-
-
-def test_the_usual_preprocessing_is_that_of_the_data_set_of_the_size():
-    from drnn.data import cifar10, streamed
-
-    usual = Preprocessing.for_size
-    assert usual((3, 32, 32)) == Preprocessing((3, 32, 32), cifar10.MEAN, cifar10.STD)
-    assert usual((3, 224, 224)) == Preprocessing((3, 224, 224), streamed.MEAN, streamed.STD)
-    assert usual((1, 8, 8)) == Preprocessing((1, 8, 8), (0.0,), (1.0,))
-
-
-@pytest.mark.parametrize("values", [((1, 8), (0,), (1,)), ((1, 8, 8), ("a",), (1,)), ((1, 8, 8), (0,), (torch.nan,))])
-def test_preprocessing_that_is_no_numbers_is_refused(values):
-    with pytest.raises(ValueError, match=r"received; give \(C, H, W\)"):
-        Preprocessing(*values)

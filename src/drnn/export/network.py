@@ -14,9 +14,8 @@ from drnn.costs import layer_macs
 from drnn.export.blocks import BranchingBlock, CompactBlock, DenseBlock, GraphBlock, OpenBlock, SingleBlock
 from drnn.export.norms import NORM_PLACEMENTS, place_norms
 from drnn.inference.folded_conv import FoldedConv2d
-from drnn.models import Classifier
+from drnn.models import Classifier, Preprocessing
 from drnn.models.aig import AdaptiveBlock
-from drnn.weights.preprocessing import Preprocessing
 
 BATCHES = (1, 2, 7, 32)  # what an export is compared on
 ONE_BY_ONE = (1,) * sum(BATCHES)

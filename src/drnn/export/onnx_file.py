@@ -1,7 +1,6 @@
 """From a network to a checked ONNX file that skips, for every batch size."""
 
 import json
-import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
@@ -14,12 +13,14 @@ import torch
 
 from drnn.export.files import written_whole
 from drnn.export.network import ExportableNetwork, check_preprocessing
+from drnn.export.quiet import quiet_loggers
 from drnn.export.runner import OnnxNetwork
 from drnn.export.trace import trace
 from drnn.export.verify import Verified, verify
-from drnn.models import Classifier
+from drnn.models import Classifier, Preprocessing
 from drnn.models.classifier import refuse_other_models
-from drnn.weights.preprocessing import Preprocessing
+from drnn.weights.config import class_names
+from drnn.weights.preprocessing import preprocessing_of
 
 if TYPE_CHECKING:
     import onnx
@@ -46,7 +47,7 @@ def export_onnx(
     Args:
         model: any network but ConvNet-AIG.
         path: the file to write.
-        preprocessing: kept in the file; the usual one of the network's size by default.
+        preprocessing: kept in the file; the model's own by default, or the usual one of its size.
         form: "branches" (for any batch), "single" (for batches of one image, faster there), "loop" (smallest graph) or
             "dense" (no control flow; skips nothing).
         norms: "once": shared convolution weights are in the file once, and onnxruntime folds the norms when it
@@ -67,7 +68,7 @@ def export_onnx(
     import onnxruntime  # noqa: F401
 
     refuse_other_models(model, "export")
-    path, preprocessing = Path(path), preprocessing or Preprocessing.usual(model)
+    path, preprocessing = Path(path), preprocessing or preprocessing_of(model)
     check_preprocessing(model, preprocessing, any_size)
     network = ExportableNetwork(model, form, norms).eval()
     with written_whole(path) as made:
@@ -108,17 +109,10 @@ def to_proto(network: ExportableNetwork, any_size: bool) -> "onnx.ModelProto":
 
 @contextmanager
 def _quiet_exporter() -> Iterator[None]:
-    """Without its deprecations, its remarks on its own rules, and what it prints: callers can do nothing about them."""
-    loggers = {logging.getLogger(name): logging.getLogger(name).level for name in ("onnx_ir", "onnxscript")}
-    with warnings.catch_warnings(), redirect_stdout(StringIO()):
+    """Without its deprecations, its remarks on its own rules, and what it prints."""
+    with warnings.catch_warnings(), redirect_stdout(StringIO()), quiet_loggers("onnx_ir", "onnxscript"):
         warnings.simplefilter("ignore")
-        try:
-            for logger in loggers:
-                logger.setLevel(logging.ERROR)
-            yield
-        finally:
-            for logger, level in loggers.items():
-                logger.setLevel(level)
+        yield
 
 
 def describe(proto: "onnx.ModelProto", model: Classifier, preprocessing: Preprocessing, how: dict) -> None:
@@ -126,7 +120,7 @@ def describe(proto: "onnx.ModelProto", model: Classifier, preprocessing: Preproc
     import onnx
 
     own = version("drnn")
-    facts = {"model": model.name, "version": own, **how, **preprocessing.to_dict()}
+    facts = {"model": model.name, "version": own, **how, **preprocessing.to_dict(), "classes": class_names(model)}
     proto.producer_name, proto.producer_version = "drnn", own
     onnx.helper.set_model_props(proto, {key: json.dumps(value) for key, value in facts.items()})
 

@@ -10,13 +10,15 @@ from torch._dynamo.exc import TorchDynamoException
 
 from drnn.export.files import refuse_code, tensors_only, written_whole
 from drnn.export.network import ExportableNetwork, check_preprocessing
+from drnn.export.quiet import quiet_loggers
 from drnn.export.runner import Axes, Prediction, refuse_other_images
 from drnn.export.trace import trace
 from drnn.export.verify import Verified, verify
-from drnn.models import Classifier
+from drnn.models import Classifier, Preprocessing
 from drnn.models.classifier import refuse_other_models
+from drnn.weights.config import class_names
 from drnn.weights.files import told
-from drnn.weights.preprocessing import Preprocessing
+from drnn.weights.preprocessing import preprocessing_of
 
 FACTS = "drnn.json"
 
@@ -37,6 +39,11 @@ class ProgramNetwork(nn.Module):
     def preprocessing(self) -> Preprocessing:
         """What images go through first."""
         return Preprocessing(*(self.facts[key] for key in ("size", "mean", "std")))
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the K answers, or none."""
+        return tuple(self.facts["classes"])
 
     def forward(self, images: Tensor, thresholds: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """Run.
@@ -83,7 +90,7 @@ def export_program(
     Args:
         model: any network but ConvNet-AIG.
         path: the file to write.
-        preprocessing: kept in the file; the usual one of the network's size by default.
+        preprocessing: kept in the file; the model's own by default, or the usual one of its size.
         form: "branches", "single", "loop" or "dense".
         norms: "once" or "folded".
         any_size: take any H and W.
@@ -95,14 +102,15 @@ def export_program(
             folder in place of a file, or a file that does not equal the model.
     """
     refuse_other_models(model, "export")
-    path, preprocessing = Path(path), preprocessing or Preprocessing.usual(model)
+    path, preprocessing = Path(path), preprocessing or preprocessing_of(model)
     check_preprocessing(model, preprocessing, any_size)
     network = ExportableNetwork(model, form, norms).eval()
     facts = {"model": model.name, "form": form, "norms": norms, "num_loops": network.num_loops,
              "thresholds": [str(value) for value in network.thresholds.tolist()],
-             "compiled": compiled, **preprocessing.to_dict()}  # fmt: skip
+             "compiled": compiled, **preprocessing.to_dict(), "classes": class_names(model)}  # fmt: skip
     with written_whole(path) as made:
         program = trace(network, any_size)
+        _forget_places(program)
         if compiled:
             compile_program(program, made, facts)
         else:
@@ -112,6 +120,14 @@ def export_program(
         except RuntimeError as error:
             raise ValueError(f"the program does not run, nothing was written: {told(error)}") from error
     return result
+
+
+def _forget_places(program: torch.export.ExportedProgram) -> None:
+    """Leave out of its nodes which lines of which files made them: a file holds no paths of a machine."""
+    for part in program.graph_module.modules():
+        if isinstance(part, torch.fx.GraphModule):
+            for node in part.graph.nodes:
+                node.meta.pop("stack_trace", None)
 
 
 def load_program(path: str | Path, compiled: bool = False) -> ProgramNetwork:
@@ -137,7 +153,7 @@ def load_program(path: str | Path, compiled: bool = False) -> ProgramNetwork:
         else:
             refuse_code(Path(path))
             extra = {FACTS: ""}
-            with tensors_only():
+            with tensors_only(), quiet_loggers("torch._export.serde.serialize"):
                 graph = torch.export.load(path, extra_files=extra).module(check_guards=False)  # guards are run as text
             vars(graph)["validate_inputs"] = False  # they also refuse sizes that the graph computes
             images = graph.graph.find_nodes(op="placeholder")[0].meta["val"]

@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from torch import Tensor
 
+from drnn.models import Preprocessing
 from drnn.weights.files import told
-from drnn.weights.preprocessing import Preprocessing
 
 Axes = tuple[str, int, str | int, str | int]  # "N", C, and "H" and "W" or what they have to be
 
@@ -49,6 +49,7 @@ class OnnxNetwork:
     Attributes:
         facts: the file's metadata: model, form, num_loops, ...
         preprocessing: what images go through first; `prepare` does it.
+        classes: names of the K answers, or none.
 
     Args:
         path: the file.
@@ -77,6 +78,7 @@ class OnnxNetwork:
             found = self.session.get_modelmeta().custom_metadata_map
             self.facts = {key: json.loads(value) for key, value in found.items()}
             self.preprocessing = Preprocessing(*(self.facts[key] for key in ("size", "mean", "std")))
+            self.classes = tuple(self.facts["classes"])
             self.num_blocks = len(self.facts["num_loops"])
             _, channels, *sides = self.session.get_inputs()[0].shape  # a number, or the name of an axis that is free
             height, width = (side if isinstance(side, int) else name for side, name in zip(sides, "HW", strict=True))

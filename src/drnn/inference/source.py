@@ -6,10 +6,11 @@ from typing import NamedTuple
 import torch
 
 from drnn.inference.budget import apply_budget, read_budget, refuse_static
-from drnn.models import Classifier, create_model, list_models
+from drnn.models import Classifier, Preprocessing, create_model, list_models
 from drnn.training.checkpoint import load_run
 from drnn.training.run_folder import RECIPE
-from drnn.weights import Preprocessing, load_pretrained
+from drnn.weights import from_pretrained, preprocessing_of
+from drnn.weights.config import class_names
 from drnn.weights.folder import CONFIG
 
 
@@ -57,17 +58,15 @@ def open_source(source: str, data_root: str | None = None, budget: bool = False,
         raise FileNotFoundError(f"{source} is no folder, so it has no budget; give a run, and see drnn calibrate")
     torch.manual_seed(0)
     model = create_model(source).eval()
-    return Source(model, Preprocessing.usual(model), _numbers(model), trained=False)
+    return _source(model, trained=False)
 
 
 def _open_folder(folder: Path, data_root: str | None) -> Source:
     if (folder / CONFIG).is_file() or not (folder / RECIPE).is_file():
-        model, preprocessing, classes = load_pretrained(folder)
-        return Source(model, preprocessing, classes or _numbers(model), trained=True)
-    model, _, dataset = load_run(folder, data_root)
-    preprocessing = Preprocessing(dataset.image_size, dataset.mean, dataset.std)
-    return Source(model, preprocessing, tuple(dataset.classes), trained=True)
+        return _source(from_pretrained(folder), trained=True)
+    return _source(load_run(folder, data_root)[0], trained=True)
 
 
-def _numbers(model: Classifier) -> tuple[str, ...]:
-    return tuple(map(str, range(model.num_classes)))
+def _source(model: Classifier, trained: bool) -> Source:
+    classes = class_names(model) or tuple(map(str, range(model.num_classes)))
+    return Source(model, preprocessing_of(model), classes, trained)

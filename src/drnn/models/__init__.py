@@ -1,6 +1,7 @@
 """Networks by name."""
 
 from drnn.models.classifier import Classifier, set_dense
+from drnn.models.preprocessing import Preprocessing
 from drnn.models.registry import MODELS, create_model, list_models, model_spec
 
-__all__ = ["MODELS", "Classifier", "create_model", "list_models", "model_spec", "set_dense"]
+__all__ = ["MODELS", "Classifier", "Preprocessing", "create_model", "list_models", "model_spec", "set_dense"]

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from drnn.core import GateRecord, RecursiveBlock
 from drnn.models.aig import AdaptiveBlock
+from drnn.models.preprocessing import Preprocessing
 
 GATED = (RecursiveBlock, AdaptiveBlock)
 
@@ -20,12 +21,16 @@ class Classifier(nn.Module):
         num_classes: K.
         input_size: ``(C, H, W)`` the network was designed for; other H and W work where the strides allow.
         target_rate: the rate its gates are trained to, None where it has none.
+        preprocessing: what images went through before its weights saw them, None where nobody said.
+        classes: names of the K answers, none where nobody said.
     """
 
     name: str
     num_classes: int
     input_size: tuple[int, int, int]
     target_rate: float | None
+    preprocessing: Preprocessing | None = None
+    classes: tuple[str, ...] = ()
 
     def stem(self, x: Tensor) -> Tensor:
         """Everything before the blocks."""

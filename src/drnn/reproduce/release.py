@@ -22,7 +22,7 @@ from drnn.training.run_folder import (
     run_environment,
 )
 from drnn.training.state import FOLDER as CHECKPOINTS
-from drnn.weights import Card, Preprocessing
+from drnn.weights import Card
 from drnn.weights.folder import WEIGHTS, pretrained_files
 
 
@@ -60,8 +60,7 @@ def release(run: Path, folder: Path, data_root: str | None = None, license: str 
         error=[1 - found["acc1"]],
         license=license,
     )
-    preprocessing = Preprocessing(dataset.image_size, dataset.mean, dataset.std)
-    files = pretrained_files(folder, model, preprocessing, card, dataset.classes)
+    files = pretrained_files(folder, model, card=card)
     own = Recipe()
     kept = {**recipe.to_dict(), **{key: getattr(own, key) for key in MOVABLE}}
     files[RECIPE] = text_writer(recipe_text(kept))

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from drnn.data import Source
-from drnn.models import Classifier, create_model
+from drnn.models import Classifier, Preprocessing, create_model
 from drnn.provenance import environment
 from drnn.storage import write_atomically, write_json, write_text
 from drnn.training.lock import alone_in
@@ -129,12 +129,15 @@ def save_weights(path: Path, model: nn.Module) -> None:
 
 
 def build_model(recipe: Recipe, source: Source) -> Classifier:
-    """The recipe's network for the data set's classes and image size, freshly initialised."""
+    """The recipe's network for the data set's classes and images, freshly initialised."""
     chosen = {"target_rate": recipe.target_rate, "gate_noise": recipe.gate_noise, "norm": recipe.norm}
     options = {field: value for field, value in {**chosen, "gate": recipe.gate}.items() if value is not None}
     if recipe.gate == "open":
         options |= {"gate": None, "target_rate": None}
-    return create_model(recipe.model, num_classes=len(source.classes), input_size=source.image_size, **options)
+    model = create_model(recipe.model, num_classes=len(source.classes), input_size=source.image_size, **options)
+    model.preprocessing = Preprocessing(source.image_size, source.mean, source.std)
+    model.classes = tuple(source.classes)
+    return model
 
 
 def read_recipe(folder: Path) -> Recipe:

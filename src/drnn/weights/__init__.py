@@ -2,17 +2,16 @@
 
 from drnn.weights.card import Card
 from drnn.weights.files import read_weights
-from drnn.weights.folder import Pretrained, from_pretrained, load_pretrained, save_pretrained
+from drnn.weights.folder import from_pretrained, save_pretrained
 from drnn.weights.foreign import load_foreign
-from drnn.weights.preprocessing import Preprocessing
+from drnn.weights.preprocessing import preprocessing_of, usual_preprocessing
 
 __all__ = [
     "Card",
-    "Preprocessing",
-    "Pretrained",
     "from_pretrained",
     "load_foreign",
-    "load_pretrained",
+    "preprocessing_of",
     "read_weights",
     "save_pretrained",
+    "usual_preprocessing",
 ]

@@ -10,11 +10,11 @@ import torch
 from torch import nn
 
 from drnn.core import gates_of
-from drnn.models import Classifier, create_model, model_spec
+from drnn.models import Classifier, Preprocessing, create_model, model_spec
 from drnn.models.rcnn import RCNN
 from drnn.models.registry import RCNNSpec, Spec
 from drnn.weights.files import differences, told
-from drnn.weights.preprocessing import Preprocessing
+from drnn.weights.preprocessing import preprocessing_of
 
 
 @dataclass(frozen=True)
@@ -57,8 +57,9 @@ class Config:
             raise ValueError("threshold nan received; give a number, or an infinite one that opens or closes the gate")
 
     def build(self) -> Classifier:
-        """The network, freshly initialised, its gates at their thresholds."""
+        """The network, freshly initialised, with its thresholds, its preprocessing and the names of its classes."""
         model = create_model(self.model, **self.spec)
+        model.preprocessing, model.classes = self.preprocessing, self.classes
         for gate, value in zip(gates_of(model).values(), self.thresholds, strict=True):
             gate.threshold.fill_(value)
         return model
@@ -84,7 +85,9 @@ class Config:
             raise ValueError(f"the network's spec {self.spec} is not made of plain, finite values: {error}") from error
 
 
-def describe(model: Classifier, preprocessing: Preprocessing | None = None, classes: Sequence[str] = ()) -> Config:
+def describe(
+    model: Classifier, preprocessing: Preprocessing | None = None, classes: Sequence[str] | None = None
+) -> Config:
     """The config of a network of `create_model`, with the number of classes that its classifier really has.
 
     Raises:
@@ -119,8 +122,14 @@ def describe(model: Classifier, preprocessing: Preprocessing | None = None, clas
             f"build, first {wrong[0]} ({made.get(wrong[0])}; built: {built.get(wrong[0])}). Set them back, or give "
             "create_model the fields that build them"
         )
-    preprocessing = preprocessing or Preprocessing.usual(model)
-    return Config(model.name, kept, preprocessing, thresholds, tuple(classes))
+    names = class_names(model) if classes is None else tuple(classes)
+    return Config(model.name, kept, preprocessing or preprocessing_of(model), thresholds, names)
+
+
+def class_names(model: Classifier) -> tuple[str, ...]:
+    """Of its answers; none where nobody said, or where its last layer has another number of them by now."""
+    last = model.state_dict().get("fc.weight")
+    return model.classes if len(model.classes) == (model.num_classes if last is None else len(last)) else ()
 
 
 def _settings(model: Classifier) -> dict[str, str]:

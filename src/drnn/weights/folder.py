@@ -4,31 +4,18 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from itertools import takewhile
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from safetensors.torch import save_file
 
 from drnn.costs import count_params
-from drnn.models import Classifier
+from drnn.models import Classifier, Preprocessing
 from drnn.storage import Write, json_text, text_writer, write_together
 from drnn.weights.card import LIBRARY, Card, readme
 from drnn.weights.config import describe, read_config
 from drnn.weights.files import check_fit, read_weights
-from drnn.weights.preprocessing import Preprocessing
 
 CONFIG, WEIGHTS, CARD, README = "config.json", "model.safetensors", "card.json", "README.md"
-
-
-class Pretrained(NamedTuple):
-    """A network in evaluation mode, its gates at the thresholds it was saved with, and what surrounds it.
-
-    ``preprocessing`` is what images go through first, ``classes`` the names of its answers, none where not saved.
-    """
-
-    model: Classifier
-    preprocessing: Preprocessing
-    classes: tuple[str, ...]
 
 
 def save_pretrained(
@@ -36,7 +23,7 @@ def save_pretrained(
     folder: str | Path,
     preprocessing: Preprocessing | None = None,
     card: Card | None = None,
-    classes: Sequence[str] = (),
+    classes: Sequence[str] | None = None,
 ) -> None:
     """Write a folder that `from_pretrained` opens, and that ``hf upload`` publishes as it is.
 
@@ -44,9 +31,9 @@ def save_pretrained(
         model: a network of `create_model`; its gates' thresholds are kept too.
         folder: made where it is missing. A README.md there whose header lacks ``library_name: drnn`` is somebody's
             own: it stays, and none is written.
-        preprocessing: the usual one of the network's size by default.
+        preprocessing: the model's own by default, or the usual one of its size.
         card: what is known of it; without one the card has only what the network itself tells.
-        classes: names of the K answers, where they have any.
+        classes: names of the K answers; the model's own by default, unless its last layer has another number.
 
     Raises:
         OSError: the disk is full, the folder is read-only, ...; what an older folder holds stays as it was.
@@ -59,7 +46,11 @@ def save_pretrained(
 
 
 def pretrained_files(
-    folder: Path, model: Classifier, preprocessing: Preprocessing | None, card: Card | None, classes: Sequence[str]
+    folder: Path,
+    model: Classifier,
+    preprocessing: Preprocessing | None = None,
+    card: Card | None = None,
+    classes: Sequence[str] | None = None,
 ) -> dict[str, Write]:
     """What writes each file of ``folder``; the arguments and errors are those of `save_pretrained`."""
     config, card = describe(model, preprocessing, classes), card or Card.of(model)
@@ -91,7 +82,9 @@ def _check_card(card: Card, model: Classifier) -> None:
 
 
 def from_pretrained(source: str | Path, revision: str | None = None) -> Classifier:
-    """The network of a local folder, or of a repository on Hugging Face's hub.
+    """The network of a local folder, or of a repository on Hugging Face's hub, in evaluation mode.
+
+    Its gates are at the thresholds it was saved with, its ``preprocessing`` and ``classes`` are those of the folder.
 
     Args:
         source: a folder of `save_pretrained`, which needs no network; or ``owner/name``.
@@ -101,11 +94,6 @@ def from_pretrained(source: str | Path, revision: str | None = None) -> Classifi
         FileNotFoundError: a folder without the files, or no such repository.
         ValueError: damaged files.
     """
-    return load_pretrained(source, revision).model
-
-
-def load_pretrained(source: str | Path, revision: str | None = None) -> Pretrained:
-    """The same, with the preprocessing and the names of the classes."""
     folder = Path(source) if Path(source).is_dir() else _download(str(source), revision)
     for name in (CONFIG, WEIGHTS):
         if not (folder / name).is_file():
@@ -114,7 +102,7 @@ def load_pretrained(source: str | Path, revision: str | None = None) -> Pretrain
     check_fit(config.on_meta(), weights, str(folder / WEIGHTS))  # before memory is taken for what fits nothing
     model = config.build()
     model.load_state_dict(weights)
-    return Pretrained(model.eval(), config.preprocessing, config.classes)
+    return model.eval()
 
 
 def _download(repository: str, revision: str | None) -> Path:

@@ -13,7 +13,7 @@ from drnn.models import list_models, model_spec
 from drnn.models.mobilenetv2 import HEAD_WIDTH, MobileNetV2, MobileNetV2Spec
 from drnn.models.registry import RCNNSpec, Spec, spec_for
 from drnn.models.resnet import ResNet, ResNetSpec
-from drnn.weights.preprocessing import Preprocessing
+from drnn.weights.preprocessing import usual_preprocessing
 from drnn.weights.timm_methods import TimmMethods, refuse_pool
 
 default_cfgs: dict = {}  # timm looks for this name
@@ -101,7 +101,7 @@ def register() -> None:
 
 
 def _config(spec: Spec) -> dict:
-    usual = Preprocessing.for_size(spec.input_size)
+    usual = usual_preprocessing(spec.input_size)
     return {
         "url": "", "num_classes": spec.num_classes, "input_size": spec.input_size, "mean": usual.mean, "std": usual.std,
         "interpolation": "bilinear", "crop_mode": "squash",
