@@ -3,6 +3,7 @@
 import errno
 import os
 import signal
+from pathlib import Path
 
 import pytest
 import torch
@@ -17,6 +18,15 @@ def pytest_collection_modifyitems(items):
         for item in items:
             if item.get_closest_marker("gpu"):
                 item.add_marker(pytest.mark.skip(reason="needs a GPU"))
+
+
+@pytest.fixture(scope="session")
+def cifar10():
+    """A folder with the official files: what DRNN_CIFAR10 names, or ``data`` where they lie there."""
+    named, here = os.environ.get("DRNN_CIFAR10"), Path(__file__).parents[1] / "data"
+    if not named and not (here / "cifar-10-batches-bin").is_dir():
+        pytest.skip("CIFAR-10 is not in data, and DRNN_CIFAR10 names no folder with it")
+    return named or str(here)
 
 
 @pytest.fixture

@@ -34,6 +34,7 @@ MAKERS: dict[str, Callable[[], str]] = {
     "kept_memory": tables_of_benchmarks.kept_memory,
     "input_pipeline": tables_of_benchmarks.input_pipeline,
     "table1": tables_of_runs.table1,
+    "table1_trials": tables_of_runs.table1_trials,
     "table1_starts": tables_of_benchmarks.table1_starts,
     "tables": tables.markdown,
     "train_step": tables_of_benchmarks.train_step,

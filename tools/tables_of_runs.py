@@ -10,6 +10,7 @@ from sources import ROOT, distinct, read, source
 
 from drnn import compare
 from drnn.analysis.curves import curves_of_study
+from drnn.reproduce.plan import SCHEDULES
 from drnn.reproduce.report import ablation_markdown, table1_markdown
 from drnn.reproduce.result import read_results
 from drnn.training.recipe import tested_images
@@ -24,7 +25,14 @@ def digits() -> str:
 
 
 def table1() -> str:
-    return "\n".join(_experiment(folder, table1_markdown) for folder in _labels("*", without="ablation-*"))
+    """By the schedules as they are."""
+    return "\n".join(_experiment(folder, table1_markdown) for folder in _labels("*") if folder.name in SCHEDULES)
+
+
+def table1_trials() -> str:
+    """By schedules of another length, or other pictures."""
+    trials = [folder for folder in _labels("*", without="ablation-*") if folder.name not in SCHEDULES]
+    return "\n".join(_experiment(folder, table1_markdown) for folder in trials)
 
 
 def ablation() -> str:

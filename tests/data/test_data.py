@@ -1,7 +1,6 @@
 """Data sets, their files and their augmentation."""
 
 import hashlib
-import os
 from pathlib import Path
 
 import pytest
@@ -183,11 +182,8 @@ def test_foreign_files_are_refused_before_anything_reads_them(tmp_path):
         load_dataset("cifar")
 
 
-def test_real_cifar10():
-    root = os.environ.get("DRNN_CIFAR10", "")
-    if not root:
-        pytest.skip("set DRNN_CIFAR10 to a folder with the official CIFAR-10 files")
-    data = load_dataset("cifar10", root)
+def test_real_cifar10(cifar10):
+    data = load_dataset("cifar10", cifar10)
     assert torch.bincount(data.train_labels).tolist() == [5000] * 10
     assert torch.bincount(data.test_labels).tolist() == [1000] * 10
     mean = data.train_images.double().mean((0, 2, 3)) / 255

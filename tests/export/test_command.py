@@ -9,9 +9,9 @@ import pytest
 from drnn import create_model, load_onnx, save_pretrained
 from drnn.cli.main import main
 from drnn.inference import Budget, gates_of, write_budget
-from drnn.inference.budget import fingerprint
 from drnn.inference.source import open_source
 from drnn.models import Preprocessing
+from drnn.weights.files import fingerprint
 
 DOCS = Path(__file__).parent.parent.parent / "docs" / "export.md"
 

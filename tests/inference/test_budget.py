@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import drnn
 from drnn.inference import Budget, apply_budget, gates_of, read_budget, write_budget
-from drnn.inference.budget import fingerprint
+from drnn.weights.files import fingerprint
 
 GATES = ["layer2.1.gate", "layer3.1.gate"]
 

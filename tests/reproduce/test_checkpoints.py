@@ -1,7 +1,6 @@
 """The networks that ship are what their cards say."""
 
 import json
-import os
 from pathlib import Path
 
 import pytest
@@ -17,7 +16,6 @@ from drnn.training.run_folder import AVERAGE, differences, read_recipe
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = sorted(path for path in (ROOT / "checkpoints").iterdir() if path.is_dir())
-CIFAR10 = os.environ.get("DRNN_CIFAR10")
 
 
 def test_there_are_some():
@@ -65,20 +63,18 @@ def test_a_card_says_what_the_result_file_says(folder):
     assert f"| test error | {card['error'][0]:.2%} (n = 1) |" in (folder / "README.md").read_text()
 
 
-@pytest.mark.skipif(not CIFAR10, reason="DRNN_CIFAR10 does not name a folder with CIFAR-10")
 @pytest.mark.parametrize("folder", [path for path in FOLDERS if (path / AVERAGE).is_file()], ids=lambda path: path.name)
-def test_a_shipped_average_repeats_its_error_on_cifar10(folder):
-    model, _, dataset = load_run(folder, CIFAR10, average=True)
+def test_a_shipped_average_repeats_its_error_on_cifar10(folder, cifar10):
+    model, _, dataset = load_run(folder, cifar10, average=True)
     summary, average = evaluate_source(model, dataset).summary(), result(folder)["average"]
     assert abs((1 - summary["acc1"]) - average["error"]) <= 5 / 10_000
     assert summary["macs_mean"] == pytest.approx(average["macs_mean"], rel=1e-3)
 
 
-@pytest.mark.skipif(not CIFAR10, reason="DRNN_CIFAR10 does not name a folder with CIFAR-10")
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
-def test_a_shipped_network_repeats_its_error_on_cifar10(folder):
+def test_a_shipped_network_repeats_its_error_on_cifar10(folder, cifar10):
     card = json.loads((folder / "card.json").read_text())
-    model, _, dataset = load_run(folder, CIFAR10)
+    model, _, dataset = load_run(folder, cifar10)
     found = evaluate_source(model, dataset)
     assert abs((1 - found.acc1) - card["error"][0]) <= 5 / 10_000  # images on the brink, on another machine
     assert found.summary()["macs_mean"] == pytest.approx(card["mean_macs"], rel=1e-3)

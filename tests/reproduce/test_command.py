@@ -22,8 +22,7 @@ def calls(monkeypatch):
     monkeypatch.setattr(reproduce, "time_rows", lambda *_: done["calls"].append(("time",)))
     monkeypatch.setattr(reproduce, "table1_markdown", lambda folder: done["calls"].append(("table",)) or "table")
     monkeypatch.setattr(
-        reproduce, "load_dataset", lambda *given, **also: done["calls"].append(("load", *given, *also.values())),
-        raising=False,
+        reproduce, "load_dataset", lambda *given, **also: done["calls"].append(("load", *given, *also.values()))
     )  # fmt: skip
     return done
 
@@ -67,11 +66,25 @@ def test_nothing_is_timed_until_all_is_finished(state, tmp_path, capsys, calls):
 
 
 def test_the_table_is_printed_before_the_timing_and_after_it(tmp_path, calls, monkeypatch):
-    monkeypatch.setattr(reproduce, "is_done", lambda job: True, raising=False)
+    monkeypatch.setattr(reproduce, "is_done", lambda job: True)
     (tmp_path / "f/short").mkdir(parents=True)
     (tmp_path / "f/short/resnet20-0.json").write_text("{}")
     assert main(["reproduce", "table1", "--rows", "resnet20", "--recipe", "short", "--time", *places(tmp_path)]) == 0
     assert [each[0] for each in calls["calls"]] == ["run", "table", "time", "table"]
+
+
+def test_a_table_that_cannot_be_made_hides_no_outcome(tmp_path, capsys, calls, monkeypatch):
+    def foreign(folder):
+        raise ValueError(f"{folder} holds a foreign file")
+
+    monkeypatch.setattr(reproduce, "table1_markdown", foreign)
+    calls["states"] = ["stopped"]
+    (tmp_path / "f/short").mkdir(parents=True)
+    (tmp_path / "f/short/resnet20-0.json").write_text("{}")
+    assert main(["reproduce", "table1", "--rows", "resnet20", "--recipe", "short", *places(tmp_path)]) == 2
+    said = capsys.readouterr()
+    assert "resnet20-0.json: stopped" in said.out
+    assert "holds a foreign file" in said.err
 
 
 def test_the_dry_run_says_what_is_in_the_way(tmp_path, capsys):

@@ -2,7 +2,9 @@
 
 import json
 import shutil
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,7 +12,7 @@ import torch
 from drnn.cli.main import main
 from drnn.costs import count_costs
 from drnn.models import create_model
-from drnn.reproduce import Job, ablation, result_of, run_jobs, table1
+from drnn.reproduce import Job, ablation, result_of, run_jobs, runner, table1
 from drnn.reproduce.plan import ROWS, VARIANTS
 from drnn.reproduce.report import table1_markdown
 from drnn.reproduce.result import read_results
@@ -22,8 +24,7 @@ from drnn.training import evaluate_source, find_recipe
 from drnn.training.checkpoint import load_run
 from drnn.training.listing import read_metrics
 from drnn.training.recipe import recipe_from_dict
-from drnn.training.run_folder import build_model, read_recipe, save_weights
-from drnn.training.trainer import load_data
+from drnn.training.run_folder import save_weights
 
 TINY = {"epochs": 2, "batch_size": 128, "train_images": 300, "threads": 1, "ema_decay": 0.5}
 
@@ -122,12 +123,14 @@ def test_a_failed_run_is_named_and_the_others_go_on(tmp_path):
     assert any("bad: failed with code 2" in line and "nothing" in line for line in lines)
 
 
-def test_a_spent_budget_saves_the_runs_and_the_next_call_goes_on(tmp_path):
+def test_a_spent_budget_saves_the_runs_and_the_next_call_goes_on(tmp_path, monkeypatch):
     long = job(tmp_path, "long", epochs=40)
     lines: list[str] = []
-    assert [each.state for each in run_jobs([long, job(tmp_path, "never")], 1, 12 / 60, report=lines.append)] == [
-        "stopped", "not begun",
-    ]  # fmt: skip
+    clock = SimpleNamespace(monotonic=lambda: 61.0 if read_metrics(long.folder) else 0.0, sleep=time.sleep)
+    monkeypatch.setattr(runner, "time", clock)  # a minute is over once the run has an epoch
+    outcomes = run_jobs([long, job(tmp_path, "never")], 1, 1.0, report=lines.append)
+    assert [each.state for each in outcomes] == ["stopped", "not begun"]
+    monkeypatch.undo()
     done = len(read_metrics(long.folder))
     assert done < 40
     assert not long.file.exists()
@@ -150,10 +153,11 @@ def test_weights_of_another_run_are_refused(two, tmp_path):
     shutil.copytree(two[0][0].folder, tmp_path / "runs/mixed")
     mixed = job(tmp_path, "mixed")
     assert result_of(mixed)["error"] == json.loads(two[0][0].file.read_text())["error"]
-    recipe = read_recipe(mixed.folder)
-    torch.manual_seed(1)
-    save_weights(mixed.folder / "model.safetensors", build_model(recipe, load_data(recipe)))  # of one not yet trained
-    with pytest.raises(ValueError, match="do not belong together"):
+    model, *_ = load_run(mixed.folder)
+    with torch.no_grad():
+        model.fc.bias[0] += 1e-6  # errs on as many images
+    save_weights(mixed.folder / "model.safetensors", model)
+    with pytest.raises(ValueError, match="other weights than the run ended with"):
         result_of(mixed)
 
 

@@ -39,6 +39,18 @@ def test_a_rate_without_a_tensor_stays_a_number():
     assert second.param_groups[0]["lr"] == 0.25
 
 
+@pytest.mark.parametrize("fused", [False, True])
+def test_a_resumed_optimizer_computes_updates_in_its_own_way(fused):
+    """A run that was begun on a CPU goes on on a GPU, whose graph holds the fused update only, and the other way."""
+    weight = torch.nn.Parameter(torch.ones(2))
+    there = torch.optim.SGD([weight], lr=0.1, momentum=0.5, fused=not fused, foreach=False)
+    here = torch.optim.SGD([weight], lr=0.1, momentum=0.9, fused=fused, foreach=None if fused else True)
+    own = {key: here.param_groups[0][key] for key in ("fused", "foreach")}
+    load_optimizer(here, there.state_dict())
+    assert {key: here.param_groups[0][key] for key in own} == own
+    assert here.param_groups[0]["momentum"] == 0.5
+
+
 def test_what_is_there_already_is_not_moved():
     x = torch.arange(4)
     assert to_device(x, "cpu") is x

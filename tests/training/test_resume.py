@@ -16,9 +16,10 @@ import torch
 from drnn.cli.main import main
 from drnn.training import find_recipe, train
 from drnn.training.recipe import recipe_from_dict
-from drnn.training.run_folder import AVERAGE, METRICS, WEIGHTS
+from drnn.training.run_folder import AVERAGE, METRICS
 from drnn.training.session import Session
 from drnn.training.state import checkpoints, load_state, save_state
+from drnn.weights.files import WEIGHTS
 
 sys.path.insert(0, str(Path(__file__).parent))
 from killer import RECIPE

@@ -21,10 +21,10 @@ from drnn.analysis.norm_statistics import norm_statistics
 from drnn.analysis.robustness import robustness
 from drnn.analysis.subject import Options, load_subject
 from drnn.data import Dataset
-from drnn.inference.budget import fingerprint
 from drnn.models import Classifier
 from drnn.provenance import environment
 from drnn.training.run_folder import read_recipe
+from drnn.weights.files import fingerprint
 from drnn.weights.folder import CARD
 
 GALLERY, READINGS = 5, 20  # images a class, readings a course

@@ -9,9 +9,9 @@ import torch
 
 from drnn.bench.measure import measure
 from drnn.bench.subjects import Case, is_run
-from drnn.inference.budget import fingerprint
 from drnn.provenance import environment
 from drnn.storage import refuse_place, write_json
+from drnn.weights.files import fingerprint
 
 RATES = (1.0, 0.8, 0.6, 0.4, 0.2, 0.0)
 FIELDS = {

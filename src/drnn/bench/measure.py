@@ -26,9 +26,9 @@ from drnn.bench.subjects import (
 )
 from drnn.bench.trained import trained_pair
 from drnn.core import RecursiveBlock
-from drnn.inference.budget import fingerprint
 from drnn.models import Classifier
 from drnn.timing import PairedTimes, time_pairs
+from drnn.weights.files import fingerprint
 
 
 @torch.inference_mode()

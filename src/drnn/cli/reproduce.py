@@ -62,10 +62,10 @@ def run(argv: list[str]) -> int:
         load_dataset("cifar10", options.data_root, download=True)  # once, for all runs
     places = {key: options[key] for key in ("data_root", "device")}
     outcomes = run_jobs(jobs, room(options.device, options.parallel)[0], options.budget_minutes, places)
-    _print_tables(options.what, jobs)
     left = [each for each in outcomes if each.state != "finished"]
     for each in left:
         print(f"{each.job.file}: {each.state}, {standing(each.job)[0]}")
+    _print_tables(options.what, jobs)
     if options.time and left:
         print(f"nothing is timed: {len(left)} of {len(jobs)} runs are not finished; run the command again")
     elif options.time:

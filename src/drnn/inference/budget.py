@@ -1,6 +1,5 @@
 """A budget: how far each gate is turned after training, kept as ``budget.json`` beside a run's weights."""
 
-import hashlib
 import json
 import math
 from dataclasses import asdict, dataclass, fields
@@ -10,8 +9,9 @@ from torch import nn
 
 from drnn.core import gates_of
 from drnn.storage import write_json
+from drnn.weights.files import WEIGHTS, fingerprint
 
-BUDGET, WEIGHTS = "budget.json", "model.safetensors"
+BUDGET = "budget.json"
 FORMAT = 1
 NAMED = {"open": -math.inf, "closed": math.inf}  # JSON has no infinities
 
@@ -66,21 +66,6 @@ def apply_budget(model: nn.Module, thresholds: dict[str, float]) -> None:
         )
     for name, gate in gates.items():
         gate.threshold.fill_(thresholds[name])
-
-
-def fingerprint(folder: Path) -> str:
-    """SHA-256 of a run's weights.
-
-    Raises:
-        FileNotFoundError: no weights there.
-    """
-    path = folder / WEIGHTS
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"{folder} has no {WEIGHTS}; give the folder of a finished run, as drnn train writes it"
-        )
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_budget(folder: Path, budget: Budget) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from drnn.costs import Costs, count_costs
 from drnn.data import Normalize, hold_out
 from drnn.data.transfer import to_device
-from drnn.inference.budget import Budget, apply_budget, fingerprint, refuse_static
+from drnn.inference.budget import Budget, apply_budget, refuse_static
 from drnn.inference.counterparts import static_macs
 from drnn.inference.dial import Dial, Scope
 from drnn.inference.latency import macs_between, mean_ms
@@ -16,6 +16,7 @@ from drnn.inference.optimize import optimize
 from drnn.inference.request import Request
 from drnn.provenance import environment
 from drnn.training.checkpoint import load_run
+from drnn.weights.files import fingerprint
 
 STEPS = 12  # halvings of the dial: steps of a 4096th of the images
 CLOSE, MOST_MISSED = 0.003, 0.02  # of the target: near enough to stop; too far to be kept

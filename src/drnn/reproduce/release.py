@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from drnn.inference.budget import BUDGET, Budget, budget_fields, fingerprint, read_budget
+from drnn.inference.budget import BUDGET, Budget, budget_fields, read_budget
 from drnn.storage import Write, json_text, text_writer, write_together
 from drnn.training import evaluate_source
 from drnn.training.checkpoint import load_run
@@ -23,7 +23,8 @@ from drnn.training.run_folder import (
 )
 from drnn.training.state import FOLDER as CHECKPOINTS
 from drnn.weights import Card
-from drnn.weights.folder import WEIGHTS, pretrained_files
+from drnn.weights.files import WEIGHTS, fingerprint
+from drnn.weights.folder import pretrained_files
 
 
 def release(run: Path, folder: Path, data_root: str | None = None, license: str = "apache-2.0") -> Card:

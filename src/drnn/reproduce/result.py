@@ -5,14 +5,14 @@ from dataclasses import asdict
 from pathlib import Path
 
 from drnn.costs import count_params
-from drnn.inference.budget import fingerprint
 from drnn.provenance import environment
 from drnn.reproduce.plan import CONTROLS, ROWS, VARIANTS, Job, slug
 from drnn.training import evaluate_source
 from drnn.training.checkpoint import load_run
 from drnn.training.listing import read_metrics
 from drnn.training.recipe import recipe_from_dict
-from drnn.training.run_folder import AVERAGE, METRICS, MOVABLE, SUMMARY, run_environment
+from drnn.training.run_folder import AVERAGE, METRICS, MOVABLE, run_environment, run_summary
+from drnn.weights.files import fingerprint
 
 ANOTHER = "remove the file to have it made again, or choose another --results"
 TIMES = "times.json"  # lies beside the results, see drnn.reproduce.times
@@ -44,14 +44,18 @@ def result_of(job: Job, data_root: str | None = None) -> dict:
 
     Raises:
         FileNotFoundError: the run is not finished, or the data set is not there.
-        ValueError: saved weights that do not repeat what the run reported at its end, or epochs missing in its metrics.
+        ValueError: other weights than those that the run ended with, or epochs missing in its metrics.
     """
     model, recipe, dataset = load_run(job.folder, data_root)
     epochs = read_metrics(job.folder)
     _require_every_epoch(job.folder / METRICS, epochs, recipe.epochs)
-    summary = json.loads((job.folder / SUMMARY).read_text(encoding="utf-8"))
+    summary, weights = run_summary(job.folder), fingerprint(job.folder)
+    if summary.get("weights_sha256") != weights:
+        raise ValueError(
+            f"{job.folder} holds other weights than the run ended with, by the fingerprint in its summary; remove the "
+            "folder and run it again"
+        )
     last = _numbers(evaluate_source(model, dataset))
-    _require_repeated(job.folder, last["error"], 1 - summary["acc1"], last["images"])
     average = None
     if (job.folder / AVERAGE).is_file():
         average = _numbers(evaluate_source(load_run(job.folder, data_root, average=True)[0], dataset))
@@ -63,13 +67,13 @@ def result_of(job: Job, data_root: str | None = None) -> dict:
         "model": model.name,
         "seed": recipe.seed,
         "recipe": {key: value for key, value in recipe.to_dict().items() if key not in MOVABLE},
-        "weights_sha256": fingerprint(job.folder),
+        "weights_sha256": weights,
         "params": count_params(model),
         **last,
         "average": average,
         "train_s": summary["train_s"],
         "trained_on": [{key: value for key, value in machine.items() if key != "command"} for machine in machines],
-        "environment": environment(),
+        "environment": environment("cpu"),  # where it is evaluated, wherever it was trained
         "epochs": epochs,
     }
 
@@ -161,13 +165,4 @@ def _require_every_epoch(file: Path, lines: list[dict], epochs: int) -> None:
         raise ValueError(
             f"{file} has {found}; its recipe has {epochs}, and each is to be there once: the metrics were lost or cut, "
             "so remove the run's folder and run it again"
-        )
-
-
-def _require_repeated(folder: Path, now: float, then: float, images: int) -> None:
-    """Another machine may round a few borderline images differently, no more."""
-    if abs(now - then) * images > max(5, 0.001 * images):
-        raise ValueError(
-            f"the weights in {folder} make {now:.2%} errors, their run reported {then:.2%}; the files do not belong "
-            "together: remove the folder and run it again"
         )

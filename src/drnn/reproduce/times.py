@@ -8,7 +8,6 @@ from pathlib import Path
 
 from drnn.compare import time_models
 from drnn.data import Normalize
-from drnn.inference.budget import WEIGHTS, fingerprint
 from drnn.inference.counterparts import COUNTERPARTS
 from drnn.provenance import environment
 from drnn.reproduce.plan import Job
@@ -16,6 +15,7 @@ from drnn.reproduce.result import TIMES, read_results, stem
 from drnn.storage import write_json
 from drnn.training.checkpoint import load_run
 from drnn.training.run_folder import ENVIRONMENT, run_environment
+from drnn.weights.files import WEIGHTS, fingerprint
 
 log = logging.getLogger("drnn.reproduce")
 CIFAR = "_cifar"

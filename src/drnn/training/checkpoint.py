@@ -7,8 +7,9 @@ from drnn.data import AnyDataset
 from drnn.models import Classifier
 from drnn.training.distributed import choose_device
 from drnn.training.recipe import Recipe
-from drnn.training.run_folder import AVERAGE, WEIGHTS, build_model, load_weights, read_recipe
+from drnn.training.run_folder import AVERAGE, build_model, load_weights, read_recipe
 from drnn.training.trainer import load_data
+from drnn.weights.files import WEIGHTS
 
 
 def load_run(

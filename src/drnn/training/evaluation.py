@@ -25,7 +25,7 @@ class Evaluation:
     @property
     def acc1(self) -> float:
         """Accuracy, as a fraction."""
-        return float((self.logits.argmax(1) == self.labels).float().mean())
+        return float((self.logits.argmax(1) == self.labels).double().mean())
 
     @property
     def loss(self) -> float:
@@ -49,7 +49,7 @@ class Evaluation:
             "images": len(self.labels),
             "acc1": self.acc1,
             "loss": self.loss,
-            "mean_loops": float(loops.float().mean()),
+            "mean_loops": float(loops.double().mean()),
             "max_loops": slots,
             "loops_histogram": torch.bincount(loops, minlength=slots + 1).tolist(),
             "macs_mean": float(macs.double().mean()),

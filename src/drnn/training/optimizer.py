@@ -8,6 +8,8 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from drnn.training.recipe import Recipe
 
+EXECUTION = ("fused", "foreach")  # settings that say how an update is computed, not which
+
 
 def make_optimizer(recipe: Recipe, model: nn.Module) -> torch.optim.SGD:
     """SGD; norms, biases and gates' scales are spared the decay where the recipe says so.
@@ -38,12 +40,15 @@ def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, state: dict) -> None:
-    """Momentum and settings of a checkpoint; the learning rate keeps its tensor, on the device and known to a graph."""
-    rates = [group["lr"] for group in optimizer.param_groups]
+    """Momentum and settings of a checkpoint, which may have been made on another device.
+
+    The learning rate keeps its tensor, on the device and known to a graph, and updates are computed as they were.
+    """
+    own = [{key: group[key] for key in ("lr", *EXECUTION)} for group in optimizer.param_groups]
     optimizer.load_state_dict(state)
-    for group, rate in zip(optimizer.param_groups, rates, strict=True):
-        lr = float(group["lr"])
-        group["lr"] = rate.fill_(lr) if isinstance(rate, Tensor) else lr
+    for group, here in zip(optimizer.param_groups, own, strict=True):
+        lr, rate = float(group["lr"]), here["lr"]
+        group.update(here, lr=rate.fill_(lr) if isinstance(rate, Tensor) else lr)
 
 
 class WeightAverage:

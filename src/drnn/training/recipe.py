@@ -2,7 +2,9 @@
 
 from dataclasses import asdict, dataclass, fields, replace
 from difflib import get_close_matches
-from typing import Literal
+from inspect import formatannotation
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin
 
 from drnn.data.augment import PADDING_MODES, PaddingMode
 
@@ -150,12 +152,29 @@ def recipe_from_dict(values: dict, base: Recipe | None = None) -> Recipe:
     """Fields over those of ``base``.
 
     Raises:
-        ValueError: a field that no recipe has, or a value out of range.
+        ValueError: a field that no recipe has, or a value of a wrong type or out of range.
     """
-    known = [field.name for field in fields(Recipe)]
-    for key in values:
-        if key not in known:
-            near = get_close_matches(str(key), known, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"it may have {', '.join(known)}"
+    kinds = {field.name: field.type for field in fields(Recipe)}
+    for key, value in values.items():
+        if key not in kinds:
+            near = get_close_matches(str(key), kinds, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"it may have {', '.join(kinds)}"
             raise ValueError(f"a recipe has no field {key!r}; {hint}")
+        if not _is_a(value, kinds[key]):
+            raise ValueError(
+                f"recipe field {key} = {value!r} is no {formatannotation(kinds[key])}; see drnn train --help"
+            )
     return replace(base or Recipe(), **values)
+
+
+def _is_a(value: object, kind: Any) -> bool:
+    """Whether a value has a field's type; a whole number is a float too, a list a tuple, and a bool no number."""
+    if get_origin(kind) in (Union, UnionType):
+        return any(_is_a(value, part) for part in get_args(kind))
+    if get_origin(kind) is tuple:
+        return isinstance(value, list | tuple) and all(_is_a(item, get_args(kind)[0]) for item in value)
+    if get_origin(kind) is Literal:
+        kind = str
+    if isinstance(value, bool):
+        return kind is bool
+    return isinstance(value, (int, float) if kind is float else kind)

@@ -115,4 +115,7 @@ def _read(path: Path) -> Recipe:
     if not isinstance(values, dict):
         raise ValueError(f"{path} holds a {type(values).__name__}; a recipe file holds lines of 'field: value'")
     base = values.pop("base", None)
-    return recipe_from_dict({"name": path.stem, **values}, find_recipe(base) if base else None)
+    try:
+        return recipe_from_dict({"name": path.stem, **values}, find_recipe(str(base)) if base else None)
+    except ValueError as error:
+        raise ValueError(f"{path} is no recipe: {error}") from error

@@ -1,6 +1,7 @@
 """A run on disk: its recipe, surroundings, metrics, weights and summary."""
 
 import json
+import os
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -16,9 +17,10 @@ from drnn.storage import write_atomically, write_json, write_text
 from drnn.training.lock import alone_in
 from drnn.training.recipe import Recipe, recipe_from_dict
 from drnn.training.state import checkpoints, load_state
+from drnn.weights.files import WEIGHTS
 
 RECIPE, ENVIRONMENT, METRICS = "recipe.yaml", "environment.json", "metrics.jsonl"
-WEIGHTS, AVERAGE, SUMMARY = "model.safetensors", "model-ema.safetensors", "summary.json"
+AVERAGE, SUMMARY = "model-ema.safetensors", "summary.json"
 FILES = (RECIPE, ENVIRONMENT, METRICS, WEIGHTS, AVERAGE, SUMMARY)
 MOVABLE = ("data_root", "download", "threads", "workers", "device")  # fields that may change when a run goes on
 
@@ -44,18 +46,19 @@ def open_run(
         FileExistsError: a run of another recipe is there.
         FileNotFoundError: no run is there to resume.
         OSError: the folder cannot be written.
+        ValueError: a damaged recipe or summary, or checkpoints of which none can be gone on from.
     """
     if resume and (overwrite or not (folder / RECIPE).is_file()):
         raise FileNotFoundError(f"{folder} holds no run to resume; leave --resume out to start one")
     if not overwrite and (folder / RECIPE).is_file() and (folder / SUMMARY).is_file():
         _require_same(folder, recipe)
-        return "finished", json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
+        return "finished", run_summary(folder)
     held.enter_context(alone_in(folder))
     if overwrite or not (folder / RECIPE).is_file():
         _start(folder, recipe)
         return "start", None
     _require_same(folder, recipe)
-    state = load_state(folder)
+    state = load_state(folder, (folder / METRICS).stat().st_size if (folder / METRICS).is_file() else 0)
     _cut_metrics(folder, 0 if state is None else state["metrics_bytes"])
     try:
         begun = run_environment(folder)
@@ -85,10 +88,30 @@ def run_environment(folder: Path) -> dict:
         FileNotFoundError: no such file in the folder.
         ValueError: a damaged one.
     """
+    return _read_json(folder / ENVIRONMENT)
+
+
+def run_summary(folder: Path) -> dict:
+    """What a finished run came to.
+
+    Raises:
+        FileNotFoundError: no such file in the folder.
+        ValueError: a damaged one.
+    """
     try:
-        return json.loads((folder / ENVIRONMENT).read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{folder / ENVIRONMENT} is damaged: {error}") from error
+        return _read_json(folder / SUMMARY)
+    except ValueError as error:
+        raise ValueError(f"{error}; remove it and train again, which goes on from the last checkpoint") from error
+
+
+def _read_json(path: Path) -> dict:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is damaged: {error}") from error
+    if not isinstance(values, dict):
+        raise ValueError(f"{path} is damaged: it holds no fields")
+    return values
 
 
 def _require_same(folder: Path, recipe: Recipe) -> None:
@@ -116,9 +139,11 @@ def _cut_metrics(folder: Path, length: int) -> None:
 
 
 def log_metrics(folder: Path, values: dict) -> int:
-    """Add one line to the metrics; returns the file's length in bytes."""
+    """Add one line to the metrics, on the disk when this returns; returns the file's length in bytes."""
     with open(folder / METRICS, "a", encoding="utf-8") as file:
         file.write(json.dumps(values, allow_nan=False) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
         return file.tell()
 
 
@@ -145,7 +170,7 @@ def read_recipe(folder: Path) -> Recipe:
 
     Raises:
         FileNotFoundError: ``folder`` is not a run folder.
-        ValueError: a recipe file that cannot be read.
+        ValueError: a recipe file that cannot be read, or holds other fields or values than a recipe's.
     """
     if not (folder / RECIPE).is_file():
         raise FileNotFoundError(f"{folder} has no {RECIPE}; give the folder of a run, as drnn train writes it")
@@ -155,7 +180,10 @@ def read_recipe(folder: Path) -> Recipe:
         raise ValueError(f"{folder / RECIPE} is damaged: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict):
         raise ValueError(f"{folder / RECIPE} is damaged: it holds no fields")
-    return recipe_from_dict(values)
+    try:
+        return recipe_from_dict(values)
+    except ValueError as error:
+        raise ValueError(f"{folder / RECIPE} is no recipe: {error}") from error
 
 
 def load_weights(path: Path, model: Classifier) -> None:

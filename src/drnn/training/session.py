@@ -111,10 +111,25 @@ class Session:
 
     def look(self, bar: tqdm, step_s: float) -> None:
         """Fetch the sums, show them with the time left at ``step_s`` a step, and stop a run that has diverged."""
-        require_finite(self.tally.means()["train_loss"], f"the loss of epoch {self.epoch + 1}, step {self.batch}")
+        self.require_finite_loss()
         if not bar.disable:
             left = tqdm.format_interval((self.recipe.epochs * self.batches - self.steps) * step_s)
             bar.set_postfix({**self.tally.short(), "run left": left}, refresh=False)
+
+    def require_finite(self) -> None:
+        """Stop a run that has diverged, by its losses since the epoch's start and by its weights.
+
+        Raises:
+            FloatingPointError: one of them is not finite.
+        """
+        if self.batch:
+            self.require_finite_loss()
+        largest = torch.stack([parameter.detach().abs().amax() for parameter in self.model.parameters()]).amax()
+        require_finite(float(largest), f"the largest weight after {self.steps} steps")
+
+    def require_finite_loss(self) -> None:
+        """The same by the losses alone."""
+        require_finite(self.tally.means()["train_loss"], f"the loss of epoch {self.epoch + 1}, step {self.batch}")
 
     def time_of(self, batch: int) -> float:
         """Where in the run the update from a 0-based batch of this epoch is made, in epochs."""

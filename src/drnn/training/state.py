@@ -1,6 +1,8 @@
 """Checkpoints of a running training: written whole, the last two kept, a damaged one passed over."""
 
+import io
 import logging
+import math
 import zipfile
 from pathlib import Path
 
@@ -18,7 +20,9 @@ def checkpoints(folder: Path) -> list[Path]:
 
 
 def save_state(folder: Path, step: int, state: dict) -> Path:
-    """Write ``state`` after ``step`` updates and drop all but the last two checkpoints.
+    """Write ``state`` after ``step`` updates and drop all but the last two checkpoints up to it.
+
+    One of a later step was passed over when the run went on from an earlier one; it goes too.
 
     Args:
         folder: the run.
@@ -37,25 +41,57 @@ def save_state(folder: Path, step: int, state: dict) -> Path:
             f"cannot write {path} ({reason}); the checkpoint before it is whole: make room, "
             "or make the folder writable, and run the command again"
         ) from error
-    for old in checkpoints(folder)[:-KEPT]:
-        old.unlink()
+    there = checkpoints(folder)
+    now = there.index(path) + 1
+    for other in [*there[now:], *there[: max(0, now - KEPT)]]:
+        other.unlink()
     return path
 
 
-def load_state(folder: Path) -> dict | None:
-    """The newest checkpoint that is whole; None where there is none. Warns of each that is damaged."""
+def load_state(folder: Path, logged: float = math.inf) -> dict | None:
+    """The newest checkpoint that can be gone on from; None where there is no checkpoint. Warns of each passed over.
+
+    Args:
+        folder: the run.
+        logged: length of its metrics in bytes; a checkpoint that was made when they were longer is passed over.
+
+    Raises:
+        ValueError: there are checkpoints, and none can be gone on from.
+        OSError, MemoryError: one cannot be read now, which does not make it a damaged one.
+    """
+    passed_over = []
     for path in reversed(checkpoints(folder)):
+        content = path.read_bytes()
         try:
-            return _read(path)
+            state = _read(content)
+        except MemoryError:
+            raise
         except Exception as error:  # a damaged file may fail in any way
-            logger.warning(
-                "%s is damaged (%s) and passed over; going on from the one before it", path, type(error).__name__
-            )
+            passed_over.append(f"{path} is damaged ({type(error).__name__})")
+            continue
+        if state.get("metrics_bytes", 0) <= logged:
+            for reason in passed_over:
+                logger.warning("%s; going on from the one before it", reason)
+            return state
+        passed_over.append(f"{path} needs {state['metrics_bytes']} bytes of metrics.jsonl, which has {logged}")
+    if passed_over:
+        raise ValueError(
+            f"no checkpoint to go on from: {'; '.join(passed_over)}; remove {folder / FOLDER} to train from the start, "
+            "or add --overwrite"
+        )
     return None
 
 
-def _read(path: Path) -> dict:
-    with zipfile.ZipFile(path) as archive:  # torch.load does not compare checksums
+def _read(content: bytes) -> dict:
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:  # torch.load does not compare checksums
         if damaged := archive.testzip():
-            raise ValueError(f"{damaged} in {path} has a wrong checksum")
-    return torch.load(path, map_location="cpu", weights_only=True)
+            raise ValueError(f"{damaged} has a wrong checksum")
+    try:
+        state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except RuntimeError as error:
+        if "can't allocate memory" in str(error):  # torch's word for a MemoryError
+            raise MemoryError(str(error)) from error
+        raise
+    if not isinstance(state, dict):
+        raise TypeError(f"it holds a {type(state).__name__}, not a state")
+    return state

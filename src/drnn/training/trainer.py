@@ -17,10 +17,11 @@ from drnn.training.distributed import Workers, restarted, workers_of
 from drnn.training.evaluation import Evaluation
 from drnn.training.interrupt import SAVED, Interrupted, Requests, polite_end
 from drnn.training.recipe import Recipe
-from drnn.training.run_folder import AVERAGE, SUMMARY, WEIGHTS, build_model, log_metrics, open_run, save_weights
+from drnn.training.run_folder import AVERAGE, SUMMARY, build_model, log_metrics, open_run, save_weights
 from drnn.training.session import Session
 from drnn.training.state import save_state
 from drnn.training.tally import require_finite
+from drnn.weights.files import WEIGHTS, fingerprint
 
 
 def load_data(recipe: Recipe) -> AnyDataset:
@@ -130,16 +131,21 @@ class Run:
             self.save()
 
     def save(self) -> None:
-        """A checkpoint of where the session stands."""
+        """A checkpoint of where the session stands.
+
+        Raises:
+            FloatingPointError: it has diverged; the checkpoint before stays.
+        """
+        self.session.require_finite()
         self.session.train_s = self.before_s + time.perf_counter() - self.started
         if self.workers.first:
             save_state(self.folder, self.session.steps, self.session.state())
         self.saved = time.perf_counter()
 
     def conclude(self, result: Evaluation, average: Evaluation | None) -> dict:
-        """Weights and summary."""
+        """Weights, then the summary with their fingerprint, which only the first process knows."""
         session = self.session
-        summary = {
+        summary: dict = {
             "recipe": session.recipe.to_dict(),
             **result.summary(),
             "ema": None if average is None else average.summary(),
@@ -152,6 +158,7 @@ class Run:
             save_weights(self.folder / WEIGHTS, session.model)
             if session.average is not None:
                 save_weights(self.folder / AVERAGE, session.average.model)
+            summary["weights_sha256"] = fingerprint(self.folder)
             write_json(self.folder / SUMMARY, summary)
         self.workers.wait()
         return summary

@@ -1,6 +1,7 @@
 """Weights from a file, and nothing but weights: no file that is opened here can run code."""
 
 import errno
+import hashlib
 import pickle
 from pathlib import Path
 from typing import TypeGuard
@@ -9,10 +10,26 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+WEIGHTS = "model.safetensors"  # in a run, as in a folder of `save_pretrained`
 SAFETENSORS = ".safetensors"
 PICKLES = (".pt", ".pth", ".bin", ".tar", ".ckpt")
 NESTED = ("state_dict", "model", "state_dict_ema")
 UNREADABLE = (errno.EACCES, errno.EPERM, errno.EIO)  # says nothing of what the file holds
+
+
+def fingerprint(folder: Path) -> str:
+    """SHA-256 of a run's weights.
+
+    Raises:
+        FileNotFoundError: no weights there.
+    """
+    path = folder / WEIGHTS
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{folder} has no {WEIGHTS}; give the folder of a finished run, as drnn train writes it"
+        )
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_weights(path: str | Path) -> dict[str, Tensor]:

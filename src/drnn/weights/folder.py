@@ -13,9 +13,9 @@ from drnn.models import Classifier, Preprocessing
 from drnn.storage import Write, json_text, text_writer, write_together
 from drnn.weights.card import LIBRARY, Card, readme
 from drnn.weights.config import describe, read_config
-from drnn.weights.files import check_fit, read_weights
+from drnn.weights.files import WEIGHTS, check_fit, read_weights
 
-CONFIG, WEIGHTS, CARD, README = "config.json", "model.safetensors", "card.json", "README.md"
+CONFIG, CARD, README = "config.json", "card.json", "README.md"
 
 
 def save_pretrained(

@@ -1,0 +1,67 @@
+"""Recipes and summaries that somebody, or a crash, has spoilt."""
+
+from contextlib import ExitStack
+
+import pytest
+
+from drnn.training import RECIPES, find_recipe
+from drnn.training.listing import list_runs
+from drnn.training.recipe import recipe_from_dict
+from drnn.training.run_folder import open_run, read_recipe
+
+
+@pytest.mark.parametrize(
+    ("field", "message"),
+    [
+        ("epochs: abc", "field epochs = 'abc' is no int"),
+        ("epochs: 2.5", "field epochs = 2.5 is no int"),
+        ("epochs: true", "field epochs = True is no int"),
+        ("epochs:", "field epochs = None is no int"),
+        ("lr: [1]", r"field lr = \[1\] is no float"),
+        ("weight_decay: 5e-4", "field weight_decay = '5e-4' is no float"),  # text, as YAML has it
+        ("target_rate: half", r"field target_rate = 'half' is no float \| None"),
+        ("milestones: 3", r"field milestones = 3 is no tuple\[int, ...\]"),
+        ("milestones: [1, two]", r"field milestones = \[1, 'two'\] is no tuple\[int, ...\]"),
+        ("flip: 1", "field flip = 1 is no bool"),
+        ("model: 5", "field model = 5 is no str"),
+        ("norm: 5", "field norm = 5 is no "),
+        ("epochs: 0", "field epochs = 0 is out of range"),
+    ],
+)
+def test_a_recipe_with_a_wrong_value_is_named_with_its_file(field, message, tmp_path):
+    (tmp_path / "recipe.yaml").write_text(f"{field}\n")
+    with pytest.raises(ValueError, match=rf"{tmp_path}/recipe\.yaml is no recipe: recipe {message}"):
+        read_recipe(tmp_path)
+    with pytest.raises(ValueError, match=rf"{tmp_path}/recipe\.yaml is no recipe: recipe {message}"):
+        find_recipe(str(tmp_path / "recipe.yaml"))
+    (line,) = list_runs(tmp_path)
+    assert "is no recipe" in line.state
+
+
+def test_every_recipe_comes_back_from_its_own_fields():
+    for name in RECIPES:
+        assert recipe_from_dict(find_recipe(name).to_dict()) == find_recipe(name)
+    assert recipe_from_dict({"lr": 1, "milestones": (1, 2)}).milestones == (1, 2)
+
+
+@pytest.mark.parametrize("base", ["5", "[digits]"])
+def test_a_base_that_is_no_name_is_named_with_its_file(base, tmp_path):
+    (tmp_path / "mine.yaml").write_text(f"base: {base}\n")
+    with pytest.raises(ValueError, match=r"mine\.yaml is no recipe: there is no recipe "):
+        find_recipe(str(tmp_path / "mine.yaml"))
+
+
+@pytest.mark.parametrize("content", [b"", b'{"acc1": 0.', b"[1]", b"\xff\xfe", b"[" * 100_000])
+def test_a_damaged_summary_is_named(content, tmp_path):
+    recipe = find_recipe("digits")
+    with ExitStack() as held:
+        open_run(tmp_path, recipe, held)
+    (tmp_path / "summary.json").write_bytes(content)
+    with pytest.raises(ValueError, match=rf"{tmp_path}/summary\.json is damaged: .*; remove it"):
+        open_run(tmp_path, recipe, ExitStack())
+    (tmp_path / "summary.json").unlink()
+    with ExitStack() as held:
+        assert open_run(tmp_path, recipe, held) == ("continue", None)
+        (tmp_path / "environment.json").write_bytes(content)
+    with ExitStack() as held:
+        assert open_run(tmp_path, recipe, held) == ("continue", None)
