@@ -81,6 +81,7 @@ def test_the_ablation_takes_the_networks_parts_away(tmp_path):
     assert [each.row for each in jobs] == list(VARIANTS)
     assert len({each.file for each in jobs}) == len({each.folder for each in jobs}) == len(VARIANTS)
     naive, full = jobs[0].recipe, jobs[3].recipe
+    assert (jobs[0].label, naive.held_out) == ("short", 5000)
     assert (naive.gate, naive.norm, full.gate, full.norm) == ("open", "shared", None, "ilvbn")
     with pytest.raises(ValueError, match="choose one that begins with dr_"):
         ablation("resnet20", "short", [0], {}, tmp_path, tmp_path)

@@ -1,18 +1,19 @@
 """``drnn reproduce table1`` and ``drnn reproduce ablation``."""
 
+from dataclasses import fields
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Optional
 
 from jsonargparse import ArgumentParser, Namespace
 
 from drnn.data import load_dataset
-from drnn.data.augment import PaddingMode
 from drnn.reproduce import Job, ablation, run_jobs, table1
 from drnn.reproduce.done import is_done
 from drnn.reproduce.plan import TOLD
 from drnn.reproduce.report import ablation_markdown, table1_markdown
 from drnn.reproduce.runner import room, standing
 from drnn.reproduce.times import time_rows
+from drnn.training import Recipe
 
 
 def parser() -> ArgumentParser:
@@ -31,10 +32,10 @@ def parser() -> ArgumentParser:
         "--recipe", type=Literal["paper", "modern", "short"], default="paper", help="350, 200 or 20 epochs"
     )
     made.add_argument("--seeds", type=str, default="0", help="a,b,c: every row takes the first, then the next")
-    made.add_argument("--epochs", type=int, default=None, help="another length; kept apart from the recipe's own")
-    made.add_argument("--train_images", type=int, default=None, help="fewer images; kept apart likewise")
-    made.add_argument("--cutout", type=int, default=None, help="another side of the square greyed out; likewise")
-    made.add_argument("--padding_mode", type=PaddingMode, default=None, help="of random windows; likewise")
+    for field in fields(Recipe):
+        if field.name in TOLD:
+            words = f"{TOLD[field.name][1]}; kept apart from the recipe's own"
+            made.add_argument(f"--{field.name}", type=Optional[field.type], default=None, help=words)  # noqa: UP045
     made.add_argument("--budget_minutes", "--budget-minutes", type=float, default=None, help="then save all and stop")
     made.add_argument("--parallel", type=int, default=0, help="runs side by side; 0: one a CPU core, or one on a GPU")
     made.add_argument("--threads", type=int, default=0, help="CPU threads of each; 0: its share of the cores")
@@ -102,7 +103,6 @@ def plan(options: Namespace) -> list[Job]:
     folders = Path(options.runs), Path(options.results)
     if options.what == "table1":
         return table1(rows, options.recipe, seeds, asked, *folders)
-    asked["held_out"] = 5000
     chosen = rows or ["dr_resnet16"]
     return [job for row in chosen for job in ablation(row, options.recipe, seeds, asked, *folders)]
 
