@@ -1,6 +1,9 @@
 """``drnn export`` as a user meets it."""
 
 import re
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -74,4 +77,19 @@ def test_mistakes_get_one_line_and_leave_nothing(arguments, message, capsys, tmp
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_signal_leaves_nothing_of_an_export_that_had_begun(tmp_path):
+    words = [sys.executable, "-m", "drnn", "export", "resnet_digits", str(tmp_path / "net.onnx")]
+    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as process:
+        end = time.monotonic() + 120
+        while not any(tmp_path.iterdir()):
+            assert process.poll() is None
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        process.terminate()
+        said = process.communicate(timeout=60)[1]
+    assert process.returncode == 143
+    assert "drnn export: SIGTERM received" in said
     assert list(tmp_path.iterdir()) == []

@@ -1,9 +1,13 @@
 """Entry of the command ``drnn``: finds the verb, and turns errors a user can mend into one line."""
 
 import logging
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 from importlib import import_module
+from threading import current_thread, main_thread
 
 from drnn.memory import keep_freed_memory
 
@@ -51,6 +55,29 @@ first steps:
 drnn VERB --help explains a verb; drnn --version prints the version."""
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM came; whatever cleans up after an error does so now."""
+
+    exit_code = 128 + signal.SIGTERM
+
+
+@contextmanager
+def sigterm_raises() -> Iterator[None]:
+    """End as Ctrl-C does, so that nothing half-written is left; a training run, which saves instead, sets its own."""
+    if current_thread() is not main_thread():
+        yield
+        return
+
+    def end(*_) -> None:
+        raise Terminated("SIGTERM received")
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run one verb; returns the exit code: 0, 1 where part of the work failed, 2 for what the user can mend.
 
@@ -76,7 +103,8 @@ def main(argv: list[str] | None = None) -> int:
     logging.basicConfig(format="drnn: %(message)s", level=logging.WARNING)
     logging.getLogger("drnn").setLevel(logging.INFO)
     try:
-        return import_module(f"drnn.cli.{verb}").run(rest) or 0
+        with sigterm_raises():
+            return import_module(f"drnn.cli.{verb}").run(rest) or 0
     except MENDABLE as error:
         print(f"drnn {verb}: {error}", file=sys.stderr)
         return 2

@@ -47,8 +47,8 @@ def release(run: Path, folder: Path, data_root: str | None = None, license: str 
     """
     if folder.resolve() == run.resolve():
         raise ValueError(f"{folder} received for the run and for its release; choose another folder")
-    if found := [name for name in (ENVIRONMENT, SUMMARY, CHECKPOINTS) if (folder / name).exists()]:
-        raise ValueError(f"{folder} received for the release, and it is a run ({found[0]} is there); choose another")
+    if of_a_run := [name for name in (ENVIRONMENT, SUMMARY, CHECKPOINTS) if (folder / name).exists()]:
+        raise ValueError(f"{folder} received for the release, and it is a run ({of_a_run[0]} is there); choose another")
     model, recipe, dataset = load_run(run, data_root)
     found = evaluate_source(model, dataset).summary()
     card = Card.of(
