@@ -45,12 +45,14 @@ def export() -> str:
         result = read(path, f"drnn bench export --form {form} --threads {threads} --json {path}")
         ours, static = result["networks"]
         for part, closed in zip(result["efficiency"], result["closed"], strict=True):
-            numbers = (f"{part[name]:.3f}" for name in ("macs_ratio", "time_ratio", "efficiency"))
+            ms = " / ".join(f"{each:.1f}" for each in part["latency_ms"])
+            numbers = (ms, *(f"{part[name]:.3f}" for name in ("macs_ratio", "time_ratio", "efficiency")))
             place = (form, result["session_threads"], part["batch_size"], f"{part['mean_loops']:.2f}")
             rows.append((*place, *numbers, f"{closed['time_ratio']:.3f}"))
-        sources.append(source(path, result["environment"], result["seed"]))
-    work = f"multiply-adds, {ours} / {static}"
-    header = ("form", "threads", "batch", "loops", work, "time", "efficiency", "gates closed / fixed part")
+        here = result["environment"] | {"threads": result["session_threads"]}  # of onnxruntime, not of torch
+        sources.append(source(path, here, result["seed"]))
+    ms, work = f"ms a batch, {ours} / {static}", "multiply-adds ratio"
+    header = ("form", "threads", "batch", "loops", ms, work, "time", "efficiency", "gates closed / fixed part")
     return table(header, rows) + "".join(sources)
 
 

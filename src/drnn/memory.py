@@ -18,9 +18,9 @@ def keep_freed_memory() -> bool:
     call: a batch of 32 feature maps of 256 x 56 x 56 has 103 MB. The price is memory: what was freed is not always of
     the size that is asked for next, so a process may come to hold a multiple of what it needs at once. It cannot be
     undone, holds for the whole process, and helps tensors made in the main thread; other threads' heaps have 64 MB in
-    glibc, and give larger blocks back all the same. So the commands that run networks do it, training and ``import
-    drnn`` do not. Where the environment sets glibc's own limits they count, and nothing is changed; other systems and
-    allocators do not need it.
+    glibc, and give larger blocks back all the same. So drnn eval, compare, calibrate, curve, predict and bench do it;
+    other commands and ``import drnn`` do not. Where the environment sets glibc's own limits they count, and nothing is
+    changed; other systems and allocators do not need it.
 
     Example:
         >>> import drnn

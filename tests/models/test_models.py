@@ -159,6 +159,12 @@ def test_a_dropped_branch_is_not_computed_and_its_parameters_still_get_a_gradien
     torch.testing.assert_close(block.eval()(x), torch.relu(x + 0.25 * block.body.branch(x)))
 
 
+def test_rcnn_keeps_the_size_it_is_made_for():
+    model = create_model("rcnn160_cifar", input_size=(1, 8, 12))
+    assert model.input_size == (1, 8, 12)
+    assert model.eval()(torch.zeros(2, 1, 8, 12)).shape == (2, 10)
+
+
 def test_rcnn_unrolls_three_times_after_the_first():
     layer = RecurrentConv2d(8)
     calls = []

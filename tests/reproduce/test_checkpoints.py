@@ -10,7 +10,7 @@ import drnn
 from drnn.costs import count_params
 from drnn.training import evaluate_source
 from drnn.training.checkpoint import load_run
-from drnn.training.listing import read_metrics
+from drnn.training.listing import list_runs, read_metrics
 from drnn.training.recipe import recipe_from_dict
 from drnn.training.run_folder import AVERAGE, differences, read_recipe
 
@@ -78,3 +78,8 @@ def test_a_shipped_network_repeats_its_error_on_cifar10(folder, cifar10):
     found = evaluate_source(model, dataset)
     assert abs((1 - found.acc1) - card["error"][0]) <= 5 / 10_000  # images on the brink, on another machine
     assert found.summary()["macs_mean"] == pytest.approx(card["mean_macs"], rel=1e-3)
+
+
+def test_shipped_runs_are_listed_as_finished():
+    lines = list_runs(ROOT / "checkpoints")
+    assert [(line.state, line.done == line.epochs) for line in lines] == [("finished", True)] * len(FOLDERS)

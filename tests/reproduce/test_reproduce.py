@@ -82,6 +82,8 @@ def test_the_ablation_takes_the_networks_parts_away(tmp_path):
     assert len({each.file for each in jobs}) == len({each.folder for each in jobs}) == len(VARIANTS)
     naive, full = jobs[0].recipe, jobs[3].recipe
     assert (jobs[0].label, naive.held_out) == ("short", 5000)
+    (fewer, *_) = ablation("dr_resnet16", "short", [0], {"held_out": 1000}, tmp_path, tmp_path)
+    assert (fewer.label, fewer.recipe.held_out) == ("short-1000-held-out", 1000)
     assert (naive.gate, naive.norm, full.gate, full.norm) == ("open", "shared", None, "ilvbn")
     with pytest.raises(ValueError, match="choose one that begins with dr_"):
         ablation("resnet20", "short", [0], {}, tmp_path, tmp_path)

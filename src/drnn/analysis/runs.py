@@ -48,7 +48,8 @@ def analyse_run(folder: Path, others: Sequence[Path] = (), options: Options | No
 
     Raises:
         FileNotFoundError: no finished run in a folder, or no data.
-        ValueError: a network without gates, runs on other test images, or a damaged file.
+        ValueError: a network in which no block loops, a data set that is read from files, runs on other test images,
+            or a damaged file.
     """
     options = options or Options()
     logs = [folder, *others, *options.logs]

@@ -42,7 +42,7 @@ def load_cifar10(root: str | Path = "data", download: bool = False) -> Dataset:
     if not download and not (parent / PYTHON).is_dir():
         raise FileNotFoundError(
             f"no CIFAR-10 in {root}: it should hold {BINARY}/ or {PYTHON}/ (the official archives, unpacked); "
-            "give its folder with --data_root, or fetch it with --download true"
+            "give its folder with --data_root, or fetch it once: drnn train cifar10-dr16 --download true"
         )
     return _dataset(*_read_python(parent, download))
 

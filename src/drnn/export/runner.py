@@ -132,5 +132,8 @@ def load_onnx(path: str | Path, threads: int = 0) -> OnnxNetwork:
     Args:
         path: of `drnn export`.
         threads: of one run; 0 leaves onnxruntime's choice.
+
+    Raises:
+        FileNotFoundError, ValueError, ModuleNotFoundError: as `OnnxNetwork`, which takes other providers too.
     """
     return OnnxNetwork(path, threads)

@@ -41,11 +41,11 @@ class RCNN(Classifier):
     Dropout of .5 follows each recurrent layer but the last, behind the pool where there is one.
     """
 
-    def __init__(self, width: int = 160, num_classes: int = 10, in_chans: int = 3):
+    def __init__(self, width: int = 160, num_classes: int = 10, input_size: tuple[int, int, int] = (3, 32, 32)):
         super().__init__()
         self.name, self.num_classes, self.target_rate = type(self).__name__, num_classes, None
-        self.input_size = (in_chans, 32, 32)
-        self.conv1 = nn.Conv2d(in_chans, width, 5, padding=2)
+        self.input_size = input_size
+        self.conv1 = nn.Conv2d(input_size[0], width, 5, padding=2)
         self.normalise, self.pool, self.dropout = response_norm(width), nn.MaxPool2d(3, 2, 1), nn.Dropout(0.5)
         self.layers = nn.ModuleList(RecurrentConv2d(width) for _ in range(4))
         self.fc = nn.Linear(width, num_classes)

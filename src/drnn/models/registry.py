@@ -21,7 +21,7 @@ class RCNNSpec:
 
     def build(self) -> RCNN:
         """The network, freshly initialised."""
-        return RCNN(self.width, self.num_classes, self.input_size[0])
+        return RCNN(self.width, self.num_classes, self.input_size)
 
 
 Spec = ResNetSpec | MobileNetV2Spec | RCNNSpec

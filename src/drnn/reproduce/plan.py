@@ -86,7 +86,7 @@ def table1(
     rows = _known(rows or ROWS, (*ROWS, *CONTROLS), "row")
     suffix = SCHEDULES[_known([schedule], tuple(SCHEDULES), "recipe")[0]]
     if not seeds:
-        raise ValueError("no seeds received; give one or more, such as --seeds '[0]'")
+        raise ValueError("no seeds received; give one or more, such as --seeds 0,1,2")
     kept = dict.fromkeys((row, seed) for seed in seeds for row in rows)
     base = find_recipe(f"cifar10-{_RECIPES[rows[0]]}{suffix}")
     label, changes = _label(schedule, changes, base), {**changes, **_scaled(base, changes.get("epochs", base.epochs))}
@@ -103,7 +103,8 @@ def ablation(row: str, schedule: str, seeds: Sequence[int], changes: dict, runs:
         row: a gated network of `ROWS`.
         schedule: one of `SCHEDULES`.
         seeds: one or more; every variant takes each.
-        changes: fields of the recipe that are the same for all; it is tested on 5,000 held-out training images.
+        changes: fields of the recipe that are the same for all; it is tested on 5,000 held-out training images
+            where they do not say.
         runs: folder that keeps the runs.
         results: folder of the result files.
 
@@ -115,7 +116,7 @@ def ablation(row: str, schedule: str, seeds: Sequence[int], changes: dict, runs:
     if not row.startswith("dr_"):
         raise ValueError(f"row {row!r} received; an ablation needs recursive blocks: choose one that begins with dr_")
     return [
-        _job(variant, job.label, job.base, {**job.changes, **TESTED_ON, **fields}, f"{slug(variant)}-{job.recipe.seed}",
+        _job(variant, job.label, job.base, {**TESTED_ON, **job.changes, **fields}, f"{slug(variant)}-{job.recipe.seed}",
              runs / place, results / place)
         for job in base for variant, fields in VARIANTS.items()
     ]  # fmt: skip

@@ -39,7 +39,7 @@ class Recipe:
         label_smoothing: share of the label spread over the other classes.
         padding: augmentation in memory: pixels to pad before cutting a random window of the old size.
         padding_mode: augmentation in memory: "zeros" is black, "reflect" the picture mirrored at its border.
-        flip: augmentation: mirror every second image.
+        flip: augmentation: mirror an image with a probability of one half.
         cutout: augmentation in memory: side of a square that is greyed out, in pixels; 0 for none.
         min_area: augmentation from files: smallest share of the picture that a random window covers.
         distortion: augmentation from files: vary brightness, contrast, saturation and hue.
@@ -55,6 +55,9 @@ class Recipe:
         threads: CPU threads; 0 leaves torch's choice.
         workers: processes that read images, where a data set is read from files.
         device: "auto", "cpu", "cuda", "cuda:1", ...
+
+    Raises:
+        ValueError: a value out of range.
     """
 
     name: str = "custom"
