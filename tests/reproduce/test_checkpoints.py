@@ -19,7 +19,7 @@ FOLDERS = sorted(path for path in (ROOT / "checkpoints").iterdir() if path.is_di
 
 
 def test_there_are_some():
-    assert {"dr_resnet16_cifar-short", "resnet20_cifar-short", "resnet20_cifar-paper"} <= {
+    assert {"dr_resnet16_cifar-short", "resnet20_cifar-short", "dr_resnet16_cifar-paper", "resnet20_cifar-paper"} <= {
         folder.name for folder in FOLDERS
     }
 

@@ -111,7 +111,8 @@ def ablation(row: str, schedule: str, seeds: Sequence[int], changes: dict, runs:
     Raises:
         ValueError: as for `table1`; or a row that has no recursive blocks.
     """
-    base = table1([row], schedule, seeds, changes, runs, results)
+    told = {key: value for key, value in changes.items() if TESTED_ON.get(key) != value}
+    base = table1([row], schedule, seeds, told, runs, results)
     place = f"ablation-{row}"
     if not row.startswith("dr_"):
         raise ValueError(f"row {row!r} received; an ablation needs recursive blocks: choose one that begins with dr_")
