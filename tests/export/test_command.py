@@ -89,6 +89,7 @@ def test_a_signal_leaves_nothing_of_an_export_that_had_begun(tmp_path):
             assert time.monotonic() < end
             time.sleep(0.01)
         process.terminate()
+        process.terminate()  # as a cluster does that signals every process of a job
         said = process.communicate(timeout=60)[1]
     assert process.returncode == 143
     assert "drnn export: SIGTERM received" in said

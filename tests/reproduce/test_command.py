@@ -105,6 +105,8 @@ def test_what_is_changed_of_a_recipe_is_kept_apart_and_reaches_the_run(tmp_path,
     assert str(tmp_path / "f" / label / "dr_resnet16-0.json") in capsys.readouterr().out
     (job,) = table1(["dr_resnet16"], "paper", [0], {"held_out": 5000, "gate": "open"}, tmp_path, tmp_path)
     assert (job.recipe.held_out, job.recipe.gate) == (5000, "open")
+    assert main(["reproduce", "table1", "--rows", "dr_resnet16,resnet20", "--target_rate", "0.9", *where]) == 2
+    assert "target_rate received; resnet20 has no gates" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main(["reproduce", "table1", "--gate", "ajar", *where])
 

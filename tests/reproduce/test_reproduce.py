@@ -82,6 +82,12 @@ def test_the_ablation_takes_the_networks_parts_away(tmp_path):
     assert len({each.file for each in jobs}) == len({each.folder for each in jobs}) == len(VARIANTS)
     naive, full = jobs[0].recipe, jobs[3].recipe
     assert (jobs[0].label, naive.held_out) == ("short", 5000)
+    for changes, says in (
+        ({"held_out": 0}, "one held-out image or more"),
+        ({"gate_noise": "none"}, "gate_noise received"),
+    ):
+        with pytest.raises(ValueError, match=says):
+            ablation("dr_resnet16", "short", [0], changes, tmp_path, tmp_path)
     (fewer, *_) = ablation("dr_resnet16", "short", [0], {"held_out": 1000}, tmp_path, tmp_path)
     assert (fewer.label, fewer.recipe.held_out) == ("short-1000-held-out", 1000)
     assert (naive.gate, naive.norm, full.gate, full.norm) == ("open", "shared", None, "ilvbn")
@@ -156,12 +162,26 @@ def test_weights_of_another_run_are_refused(two, tmp_path):
     shutil.copytree(two[0][0].folder, tmp_path / "runs/mixed")
     mixed = job(tmp_path, "mixed")
     assert result_of(mixed)["error"] == json.loads(two[0][0].file.read_text())["error"]
-    model, *_ = load_run(mixed.folder)
-    with torch.no_grad():
-        model.fc.bias[0] += 1e-6  # errs on as many images
-    save_weights(mixed.folder / "model.safetensors", model)
-    with pytest.raises(ValueError, match="other weights than the run ended with"):
-        result_of(mixed)
+    for name, average in (("model-ema.safetensors", True), ("model.safetensors", False)):
+        model, *_ = load_run(mixed.folder, average=average)
+        with torch.no_grad():
+            model.fc.bias[0] += 1e-6  # errs on as many images
+        save_weights(mixed.folder / name, model)
+        with pytest.raises(ValueError, match="other weights than the run ended with"):
+            result_of(mixed)
+        shutil.copy(two[0][0].folder / name, mixed.folder / name)
+
+
+def test_a_summary_without_fingerprints_is_made_again_from_the_last_checkpoint(two, tmp_path):
+    shutil.copytree(two[0][0].folder, tmp_path / "runs/older")
+    older, summary = job(tmp_path, "older"), tmp_path / "runs/older/summary.json"
+    fields = json.loads(summary.read_text())
+    summary.write_text(json.dumps({key: fields[key] for key in fields if not key.endswith("sha256")}))
+    with pytest.raises(ValueError, match=r"summary\.json has no weights_sha256; remove it and run the command again"):
+        result_of(older)
+    summary.unlink()
+    assert [each.state for each in run_jobs([older], 1)] == ["finished"]
+    assert json.loads(older.file.read_text())["error"] == json.loads(two[0][0].file.read_text())["error"]
 
 
 def test_the_table_has_means_spreads_and_measured_times(two, tmp_path):

@@ -25,6 +25,8 @@ from drnn.training.run_folder import open_run, read_recipe
         ("flip: 1", "field flip = 1 is no bool"),
         ("model: 5", "field model = 5 is no str"),
         ("norm: 5", "field norm = 5 is no "),
+        ("norm: batch", "field norm = 'batch' is no "),
+        ("gate: ajar", "field gate = 'ajar' is no "),
         ("epochs: 0", "field epochs = 0 is out of range"),
     ],
 )

@@ -165,7 +165,7 @@ def test_a_pickle_in_a_checkpoint_runs_nothing(tmp_path):
         def __reduce__(self):
             return os.mkdir, (str(tmp_path / "hacked"),)
 
-    save_state(tmp_path, 1, {"epoch": 7})
+    save_state(tmp_path, 1, {"epoch": 7, "metrics_bytes": 0})
     save_state(tmp_path, 2, {"model": Hostile()})
     assert load_state(tmp_path) == {"epoch": 7}
     assert not (tmp_path / "hacked").exists()

@@ -102,8 +102,9 @@ def test_what_was_just_saved_stays_and_damaged_checkpoints_of_later_steps_go(beg
     assert steps_of(begun) == [5]
 
 
-def test_a_file_of_something_else_is_passed_over(begun):
-    torch.save([1], checkpoints(begun)[-1])
+@pytest.mark.parametrize("other", [[1], {"fc.bias": torch.zeros(2)}, {"metrics_bytes": "all"}])
+def test_a_file_of_something_else_is_passed_over(begun, other):
+    torch.save(other, checkpoints(begun)[-1])
     assert load_state(begun)["epoch"] == 2
 
 

@@ -8,6 +8,7 @@ import torch
 from drnn import create_model, export_onnx, from_pretrained, load_onnx, optimize, save_pretrained
 from drnn.data import cifar10, streamed
 from drnn.export.program import export_program, load_program
+from drnn.inference.captured import CapturedNetwork
 from drnn.inference.source import open_source
 from drnn.models import Preprocessing
 from drnn.training import find_recipe, train
@@ -62,9 +63,9 @@ def test_files_of_an_export_hold_what_the_network_came_with(opened, tmp_path):
         assert (file.preprocessing, file.classes) == (OWN, tuple("ABCDEFG"))
 
 
-def test_an_optimised_copy_keeps_them(opened):
-    copy = optimize(opened)
-    assert (copy.preprocessing, copy.classes) == (OWN, tuple("ABCDEFG"))
+def test_copies_for_inference_keep_them(opened):
+    for copy in (optimize(opened), CapturedNetwork(opened)):
+        assert (copy.preprocessing, copy.classes) == (OWN, tuple("ABCDEFG"))
 
 
 def test_a_run_gives_a_network_with_those_of_its_data_set(tmp_path):

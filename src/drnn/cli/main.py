@@ -29,7 +29,7 @@ VERBS = {
     "tables": "print the paper's Tables 1-3 beside what the networks here come to",
 }
 RUNNING = ("eval", "compare", "calibrate", "curve", "predict", "bench")  # networks, without training them
-MENDABLE = (ValueError, IndexError, OSError, FloatingPointError)
+MENDABLE = (ValueError, IndexError, OSError, FloatingPointError, MemoryError)
 EXTRAS = {  # package -> the extra that brings it
     **dict.fromkeys(("onnx", "onnxruntime", "onnxscript"), "export"),
     **{"timm": "timm", "matplotlib": "plot", "tensorboard": "log", "datasets": "hub"},
@@ -69,13 +69,15 @@ def sigterm_raises() -> Iterator[None]:
         return
 
     def end(*_) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # one that is sent twice must not disturb the cleaning up
         raise Terminated("SIGTERM received")
 
     before = signal.signal(signal.SIGTERM, end)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        if signal.getsignal(signal.SIGTERM) is end:  # not where a run that was saved still listens for an echo
+            signal.signal(signal.SIGTERM, before)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -43,7 +43,7 @@ class ProgramNetwork(nn.Module):
     @property
     def classes(self) -> tuple[str, ...]:
         """Names of the K answers, or none."""
-        return tuple(self.facts["classes"])
+        return tuple(self.facts.get("classes", ()))
 
     def forward(self, images: Tensor, thresholds: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """Run.

@@ -78,7 +78,7 @@ class OnnxNetwork:
             found = self.session.get_modelmeta().custom_metadata_map
             self.facts = {key: json.loads(value) for key, value in found.items()}
             self.preprocessing = Preprocessing(*(self.facts[key] for key in ("size", "mean", "std")))
-            self.classes = tuple(self.facts["classes"])
+            self.classes = tuple(self.facts.get("classes", ()))
             self.num_blocks = len(self.facts["num_loops"])
             _, channels, *sides = self.session.get_inputs()[0].shape  # a number, or the name of an axis that is free
             height, width = (side if isinstance(side, int) else name for side, name in zip(sides, "HW", strict=True))

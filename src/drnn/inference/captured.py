@@ -105,6 +105,7 @@ class CapturedNetwork(Classifier):
         super().__init__()
         self.name, self.num_classes = network.name, network.num_classes
         self.input_size, self.target_rate = network.input_size, network.target_rate
+        self.preprocessing, self.classes = network.preprocessing, network.classes
         self.recordings = recordings or Recordings()
         for name, child in network.named_children():
             self.add_module(name, child)

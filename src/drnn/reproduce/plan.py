@@ -26,6 +26,7 @@ TOLD = {  # fields of the recipe that may be changed: their word in a label, and
     "target_rate": ("target", "another target rate"),
     "rate_weight": ("lambda", "another weight of the target-rate loss"),
 }
+OF_GATES = {"gate", "gate_noise", "target_rate"}
 TESTED_ON = {"held_out": 5000}  # the ablation: it is there to choose by
 VARIANTS: dict[str, dict[str, str]] = {  # of Table 3, and how the gate's noise may be read
     "naive": {"gate": "open", "norm": "shared"},
@@ -87,6 +88,11 @@ def table1(
     suffix = SCHEDULES[_known([schedule], tuple(SCHEDULES), "recipe")[0]]
     if not seeds:
         raise ValueError("no seeds received; give one or more, such as --seeds 0,1,2")
+    static, of_gates = [row for row in rows if not row.startswith("dr_")], OF_GATES & changes.keys()
+    if static and of_gates:
+        raise ValueError(
+            f"{min(of_gates)} received; {static[0]} has no gates that it changes: name rows that begin with dr_"
+        )
     kept = dict.fromkeys((row, seed) for seed in seeds for row in rows)
     base = find_recipe(f"cifar10-{_RECIPES[rows[0]]}{suffix}")
     label, changes = _label(schedule, changes, base), {**changes, **_scaled(base, changes.get("epochs", base.epochs))}
@@ -111,6 +117,12 @@ def ablation(row: str, schedule: str, seeds: Sequence[int], changes: dict, runs:
     Raises:
         ValueError: as for `table1`; or a row that has no recursive blocks.
     """
+    if set_by := sorted({"gate", "gate_noise"} & changes.keys()):
+        raise ValueError(f"{set_by[0]} received; the variants of the ablation set it: leave it out")
+    if changes.get("held_out", 1) < 1:
+        raise ValueError(
+            f"held_out {changes['held_out']} received; an ablation is tested on one held-out image or more"
+        )
     told = {key: value for key, value in changes.items() if TESTED_ON.get(key) != value}
     base = table1([row], schedule, seeds, told, runs, results)
     place = f"ablation-{row}"

@@ -11,7 +11,7 @@ from drnn.training import evaluate_source
 from drnn.training.checkpoint import load_run
 from drnn.training.listing import read_metrics
 from drnn.training.recipe import recipe_from_dict
-from drnn.training.run_folder import AVERAGE, METRICS, MOVABLE, run_environment, run_summary
+from drnn.training.run_folder import AVERAGE, METRICS, MOVABLE, SUMMARY, run_environment, run_summary
 from drnn.weights.files import fingerprint
 
 ANOTHER = "remove the file to have it made again, or choose another --results"
@@ -50,14 +50,11 @@ def result_of(job: Job, data_root: str | None = None) -> dict:
     epochs = read_metrics(job.folder)
     _require_every_epoch(job.folder / METRICS, epochs, recipe.epochs)
     summary, weights = run_summary(job.folder), fingerprint(job.folder)
-    if summary.get("weights_sha256") != weights:
-        raise ValueError(
-            f"{job.folder} holds other weights than the run ended with, by the fingerprint in its summary; remove the "
-            "folder and run it again"
-        )
+    _require_own(job.folder, summary, "weights_sha256", weights)
     last = _numbers(evaluate_source(model, dataset))
     average = None
     if (job.folder / AVERAGE).is_file():
+        _require_own(job.folder, summary, "average_sha256", fingerprint(job.folder, AVERAGE))
         average = _numbers(evaluate_source(load_run(job.folder, data_root, average=True)[0], dataset))
     begun = run_environment(job.folder)
     machines = [begun, *begun.pop("resumed", [])]
@@ -156,6 +153,19 @@ def _conditions(result: dict) -> dict:
 def _numbers(evaluation) -> dict:
     summary = evaluation.summary()
     return {"error": 1 - summary.pop("acc1"), **summary}
+
+
+def _require_own(folder: Path, summary: dict, key: str, sha256: str) -> None:
+    if key not in summary:
+        raise ValueError(
+            f"{folder / SUMMARY} has no {key}; remove it and run the command again, which makes it from the last "
+            "checkpoint"
+        )
+    if summary[key] != sha256:
+        raise ValueError(
+            f"{folder} holds other weights than the run ended with, by the {key} in its summary; remove the folder and "
+            "run it again"
+        )
 
 
 def _require_every_epoch(file: Path, lines: list[dict], epochs: int) -> None:

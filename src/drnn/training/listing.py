@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from drnn.training.run_folder import METRICS, RECIPE, SUMMARY, read_recipe
-from drnn.weights.files import WEIGHTS
+from drnn.weights.folder import CONFIG
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,8 @@ def _line(folder: Path) -> RunLine:
         return RunLine(str(folder), "?", 0, 0, None, None, None, str(error))
     metrics = read_metrics(folder)
     errors = [line["test_error"] for line in metrics]
-    released = (folder / WEIGHTS).is_file() and len(metrics) == recipe.epochs  # it has no summary
-    state = "finished" if released or (folder / SUMMARY).is_file() else "unfinished"
+    ended = (folder / SUMMARY).is_file() or (folder / CONFIG).is_file()  # a released run has no summary
+    state = "finished" if ended else "unfinished"
     best, last = (min(errors), errors[-1]) if errors else (None, None)
     loops = metrics[-1]["mean_loops"] if metrics else None
     return RunLine(str(folder), recipe.model, len(metrics), recipe.epochs, best, last, loops, state)

@@ -177,7 +177,7 @@ def _is_a(value: object, kind: Any) -> bool:
     if get_origin(kind) is tuple:
         return isinstance(value, list | tuple) and all(_is_a(item, get_args(kind)[0]) for item in value)
     if get_origin(kind) is Literal:
-        kind = str
+        return value in get_args(kind)
     if isinstance(value, bool):
         return kind is bool
     return isinstance(value, (int, float) if kind is float else kind)

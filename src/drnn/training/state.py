@@ -69,7 +69,7 @@ def load_state(folder: Path, logged: float = math.inf) -> dict | None:
         except Exception as error:  # a damaged file may fail in any way
             passed_over.append(f"{path} is damaged ({type(error).__name__})")
             continue
-        if state.get("metrics_bytes", 0) <= logged:
+        if state["metrics_bytes"] <= logged:
             for reason in passed_over:
                 logger.warning("%s; going on from the one before it", reason)
             return state
@@ -92,6 +92,6 @@ def _read(content: bytes) -> dict:
         if "can't allocate memory" in str(error):  # torch's word for a MemoryError
             raise MemoryError(str(error)) from error
         raise
-    if not isinstance(state, dict):
-        raise TypeError(f"it holds a {type(state).__name__}, not a state")
+    if not isinstance(state, dict) or not isinstance(state.get("metrics_bytes"), int):
+        raise TypeError("it holds no state of a run")
     return state

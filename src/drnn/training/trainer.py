@@ -158,6 +158,7 @@ class Run:
             save_weights(self.folder / WEIGHTS, session.model)
             if session.average is not None:
                 save_weights(self.folder / AVERAGE, session.average.model)
+                summary["average_sha256"] = fingerprint(self.folder, AVERAGE)
             summary["weights_sha256"] = fingerprint(self.folder)
             write_json(self.folder / SUMMARY, summary)
         self.workers.wait()

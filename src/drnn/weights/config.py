@@ -128,6 +128,8 @@ def describe(
 
 def class_names(model: Classifier) -> tuple[str, ...]:
     """Of its answers; none where nobody said, or where its last layer has another number of them by now."""
+    if not model.classes:
+        return ()
     last = model.state_dict().get("fc.weight")
     return model.classes if len(model.classes) == (model.num_classes if last is None else len(last)) else ()
 

@@ -17,17 +17,15 @@ NESTED = ("state_dict", "model", "state_dict_ema")
 UNREADABLE = (errno.EACCES, errno.EPERM, errno.EIO)  # says nothing of what the file holds
 
 
-def fingerprint(folder: Path) -> str:
-    """SHA-256 of a run's weights.
+def fingerprint(folder: Path, name: str = WEIGHTS) -> str:
+    """SHA-256 of a run's weights, or of another of its files.
 
     Raises:
         FileNotFoundError: no weights there.
     """
-    path = folder / WEIGHTS
+    path = folder / name
     if not path.is_file():
-        raise FileNotFoundError(
-            f"{folder} has no {WEIGHTS}; give the folder of a finished run, as drnn train writes it"
-        )
+        raise FileNotFoundError(f"{folder} has no {name}; give the folder of a finished run, as drnn train writes it")
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
