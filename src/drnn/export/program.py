@@ -11,7 +11,7 @@ from torch._dynamo.exc import TorchDynamoException
 from drnn.export.files import refuse_code, tensors_only, written_whole
 from drnn.export.network import ExportableNetwork, check_preprocessing
 from drnn.export.quiet import quiet_loggers
-from drnn.export.runner import Axes, Prediction, refuse_other_images
+from drnn.export.runner import Axes, Prediction, refuse_other_images, surroundings
 from drnn.export.trace import trace
 from drnn.export.verify import Verified, verify
 from drnn.models import Classifier, Preprocessing
@@ -24,26 +24,23 @@ FACTS = "drnn.json"
 
 
 class ProgramNetwork(nn.Module):
-    """A file of `export_program`: images in; logits, loops and multiply-adds out. Thresholds may be given anew."""
+    """A file of `export_program`: images in; logits, loops and multiply-adds out. Thresholds may be given anew.
+
+    Attributes:
+        facts: the file's metadata: model, form, num_loops, ...
+        preprocessing: what images go through first.
+        classes: names of the K answers, or none.
+    """
 
     thresholds: Tensor
 
     def __init__(self, graph, thresholds: Tensor, facts: dict, any_size: bool):
         super().__init__()
         self.graph, self.facts = graph, facts
+        self.preprocessing, self.classes = surroundings(facts)
         channels, height, width = self.preprocessing.size
         self._axes: Axes = ("N", channels, "H", "W") if any_size else ("N", channels, height, width)
         self.register_buffer("thresholds", thresholds)
-
-    @property
-    def preprocessing(self) -> Preprocessing:
-        """What images go through first."""
-        return Preprocessing(*(self.facts[key] for key in ("size", "mean", "std")))
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Names of the K answers, or none."""
-        return tuple(self.facts.get("classes", ()))
 
     def forward(self, images: Tensor, thresholds: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """Run.

@@ -35,6 +35,11 @@ def refuse_other_images(images: np.ndarray | Tensor, axes: Axes, form: str) -> N
         )
 
 
+def surroundings(facts: dict) -> tuple[Preprocessing, tuple[str, ...]]:
+    """What images of a file go through first, and names of its answers, or none, from its metadata."""
+    return Preprocessing(*(facts[key] for key in ("size", "mean", "std"))), tuple(facts.get("classes", ()))
+
+
 class Prediction(NamedTuple):
     """For N images, B recursive blocks: ``logits (N, K)``, ``loops (N, B)`` executed, multiply-adds ``macs (N,)``."""
 
@@ -77,8 +82,7 @@ class OnnxNetwork:
         try:
             found = self.session.get_modelmeta().custom_metadata_map
             self.facts = {key: json.loads(value) for key, value in found.items()}
-            self.preprocessing = Preprocessing(*(self.facts[key] for key in ("size", "mean", "std")))
-            self.classes = tuple(self.facts.get("classes", ()))
+            self.preprocessing, self.classes = surroundings(self.facts)
             self.num_blocks = len(self.facts["num_loops"])
             _, channels, *sides = self.session.get_inputs()[0].shape  # a number, or the name of an axis that is free
             height, width = (side if isinstance(side, int) else name for side, name in zip(sides, "HW", strict=True))
