@@ -11,14 +11,16 @@ from drnn import create_model
 from drnn.bench import LoopScript, script_by_rate
 from drnn.bench.inference import cases_for, read_entries, run_cases, straight_line
 from drnn.bench.measure import time_ends
-from drnn.bench.memory import peak_bytes
+from drnn.bench.memory import peak_bytes, weight_bytes
 from drnn.bench.picture import draw_times
 from drnn.bench.report import markdown
 from drnn.bench.scripted_gate import Scripted
 from drnn.bench.subjects import Case, build, macs_of, share_of_loops
 from drnn.cli import bench
 from drnn.cli.main import main
-from drnn.costs import count_costs
+from drnn.core import LVBN2d
+from drnn.costs import count_costs, count_params
+from drnn.inference.shared_conv import can_scale, fold_loops
 
 PAIR = ("dr_resnet_digits", "resnet_digits")
 
@@ -75,6 +77,7 @@ def test_a_measurement_says_what_it_is_and_a_file_is_added_to(tmp_path):
         assert entry["ratio"] == pytest.approx(entry["latency_s"][0] / entry["latency_s"][1], rel=1)
         assert entry["images"] == 6
         assert min(entry["peak_bytes"]) >= 2 * 32 * 64 * 4  # two images of the first maps
+        assert min(entry["weight_bytes"]) > 4 * count_params(create_model(PAIR[0]))
     draw_times(entries, tmp_path / "times.svg")
     assert "dr_resnet_digits" in (tmp_path / "times.svg").read_text()
     with pytest.raises(ValueError, match=r"ends in \.png"):
@@ -123,6 +126,19 @@ def test_peak_bytes_are_those_alive_at_once():
         assert [peak_bytes(work) for work in (chain, fan, lambda: x.add_(1), lambda: x.view(10, 100))] == [
             8000, 20000, 0, 0,
         ]  # fmt: skip
+
+
+@pytest.mark.skipif(not can_scale(), reason="this torch has no such fused kernels")
+def test_weight_bytes_are_what_is_kept_once_more_where_it_is_laid_out():
+    conv, norm = torch.nn.Conv2d(256, 256, 1, bias=False), LVBN2d(256, 2).eval()
+    tied = torch.nn.Sequential(conv, conv)  # counted once
+    assert weight_bytes(tied) == 4 * 256 * 256
+    layer = fold_loops(conv, norm)
+    kept = 4 * (256 * 256 + 4 * 256)  # weights; scales and shifts of two loops
+    assert weight_bytes(layer) == kept
+    with torch.inference_mode():
+        layer(torch.ones(1, 256, 2, 2), 1)
+    assert weight_bytes(layer) == kept + 4 * (256 * 256 + 2 * 256)
 
 
 def test_torchvisions_own_network_is_timed_beside_ours(tmp_path):
@@ -176,6 +192,9 @@ def test_rows_have_their_own_loops_and_images_a_second():
     assert "| 3.25 ± 1.46 |" in table
     assert "| 80.0 / 40.0 |" in table
     assert "Gates scripted, 6 loops." in table
+    assert table.count(" 0.0 / 0.0 | - |") == 2  # weights were not counted in files of before
+    entries[0]["weight_bytes"] = [94.11e6, 178e6]
+    assert " | 0.0 / 0.0 | 94.1 / 178.0 |" in markdown(entries)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from statistics import median
 import torch
 from torch import Tensor, nn
 
-from drnn.bench.memory import peak_bytes
+from drnn.bench.memory import peak_bytes, weight_bytes
 from drnn.bench.pairs import Pair, refuse_pair
 from drnn.bench.scripted_gate import Scripted
 from drnn.bench.subjects import (
@@ -39,7 +39,7 @@ def measure(case: Case) -> dict:
     ``limit`` is the same for a time on the straight line between the network without its recursive blocks and
     with every loop of every image and no gate: what is left of the efficiency when leaving costs nothing. Where the
     first network is a static one, of torchvision, it is timed all the same, without ends and limit.
-    ``peak_bytes``: see `drnn.bench.memory.peak_bytes`, of the first batch.
+    ``peak_bytes``: see `drnn.bench.memory.peak_bytes`, of the first batch. ``weight_bytes``: after all rounds.
 
     Raises:
         ValueError: two networks that make no pair: see `drnn.bench.pairs` and `drnn.bench.trained`.
@@ -93,6 +93,7 @@ def measure_pair(case: Case, pair: Pair) -> dict:
         **_common(case, times, len(pair.totals)),
         "gates": pair.gates,
         "peak_bytes": [peak_bytes(work, case.device) for work in sides],
+        "weight_bytes": [weight_bytes(model) for model in (pair.first, pair.second)],
         "mean_loops": float(pair.totals.double().mean()),
         "std_loops": float(pair.totals.double().std(correction=0)),
         "max_loops": sum(pair.costs.slots),
@@ -117,6 +118,7 @@ def measure_static(case: Case) -> dict:
         **_common(case, times, case.batch_size * case.rounds),
         "gates": None,
         "peak_bytes": [peak_bytes(partial(run_static, model, x, 0), case.device) for model in (first, second)],
+        "weight_bytes": [weight_bytes(model) for model in (first, second)],
         "mean_loops": 0.0,
         "std_loops": 0.0,
         "max_loops": 0,

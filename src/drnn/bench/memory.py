@@ -1,11 +1,14 @@
-"""How many bytes of tensors a run holds at once, counted rather than measured."""
+"""How many bytes a network keeps, and a run holds at once: of tensors, counted rather than measured."""
 
 import weakref
 from collections.abc import Callable
 
 import torch
+from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+
+from drnn.inference.folded_conv import FoldedConv2d
 
 
 class _Storages(TorchDispatchMode):
@@ -60,3 +63,14 @@ def peak_bytes(work: Callable[[], object], device: str = "cpu") -> int:
     with _Storages() as storages:
         work()
     return storages.most
+
+
+def weight_bytes(model: nn.Module) -> int:
+    """Bytes of all parameters and buffers, and of what an optimised network has made of them for its kernels so far.
+
+    Memory that several share counts once.
+    """
+    tensors = (*model.parameters(), *model.buffers())
+    storages = {storage.data_ptr(): storage.nbytes() for storage in (part.untyped_storage() for part in tensors)}
+    made = sum(part.bytes_made() for part in model.modules() if isinstance(part, FoldedConv2d))
+    return sum(storages.values()) + made

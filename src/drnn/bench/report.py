@@ -3,7 +3,7 @@
 from drnn.bench.inference import straight_line
 
 HEADER = ("form", "threads", "batch", "pairs", "loops an image", "ms per batch: first", "second", "images per s",
-          "time ratio", "MACs ratio", "efficiency", "limit", "p95 / median", "peak MB")  # fmt: skip
+          "time ratio", "MACs ratio", "efficiency", "limit", "p95 / median", "peak MB", "weights MB")  # fmt: skip
 
 
 def markdown(entries: list[dict]) -> str:
@@ -41,8 +41,13 @@ def _row(entry: dict) -> tuple[str, ...]:
         f"{entry['ratio']:.3f}",
         f"{entry['macs_mean'] / entry['static_macs']:.3f}", f"{entry['efficiency']:.3f}",
         "-" if entry["limit"] is None else f"{entry['limit']:.3f}", f"{entry['latency_p95_s'][0] / ours:.2f}",
-        " / ".join(f"{size / 1e6:.1f}" for size in entry["peak_bytes"]),
+        _megabytes(entry["peak_bytes"]), _megabytes(entry.get("weight_bytes")),
     )  # fmt: skip
+
+
+def _megabytes(sizes: list[int] | None) -> str:
+    """Files from before weights were counted have none."""
+    return "-" if sizes is None else " / ".join(f"{size / 1e6:.1f}" for size in sizes)
 
 
 def _lines(entries: list[dict]) -> list[str]:

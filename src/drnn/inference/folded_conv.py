@@ -1,4 +1,4 @@
-"""A convolution that carries its norms inside: one weight and one bias for every loop."""
+"""A convolution that carries its norms inside: a weight and a bias for every loop."""
 
 from typing import cast
 
@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from drnn.core import LVBN2d
-from drnn.inference.laid_out import LaidOutWeights, can_fuse
+from drnn.inference.laid_out import LaidOutWeights, Places, can_fuse
 
 # name -> what torch.ops.mkldnn calls it, with its scalars
 ACTIVATIONS: dict[str | None, tuple[str, list[float]]] = {
@@ -115,14 +115,23 @@ class FoldedConv2d(nn.Module):
 
     def __init__(self, conv: nn.Conv2d, norm: nn.Module, fuse: bool = True):
         super().__init__()
-        self.stride, self.padding, self.dilation = conv.stride, cast(tuple[int, ...], conv.padding), conv.dilation
-        self.groups, self.fuse, self._lays_out = conv.groups, fuse, fuse and can_fuse()
-        norms = norms_of(norm)
-        for loop, part in enumerate(norms):
-            weight, bias = fold(conv, part)
+        padding = cast(tuple[int, ...], conv.padding)
+        self.places = {"stride": conv.stride, "padding": padding, "dilation": conv.dilation, "groups": conv.groups}
+        self.where: Places = (list(padding), list(conv.stride), list(conv.dilation), conv.groups)
+        self.fuse, self._lays_out = fuse, fuse and can_fuse()
+        self._keep(conv, norms_of(norm))
+        self._forget()
+
+    def _keep(self, conv: nn.Conv2d, norms: list[nn.BatchNorm2d | None]) -> None:
+        """A weight and a bias for each norm."""
+        self.num_sets = len(norms)
+        for loop, norm in enumerate(norms):
+            weight, bias = fold(conv, norm)
             self.register_buffer(f"weight{loop}", weight)
             self.register_buffer(f"bias{loop}", bias)
-        self.num_sets = len(norms)
+
+    def _forget(self) -> None:
+        """What was made of weights that are no longer there, or are elsewhere; the next call makes it again."""
         self._laid_out, self._fits_cudnn = LaidOutWeights(), True
 
     def forward(
@@ -130,7 +139,7 @@ class FoldedConv2d(nn.Module):
     ) -> Tensor:
         """Run as loop number ``loop`` on x ``(N, C_in, H, W)``; ``residual`` has the shape of the output."""
         if self._can_fuse(x):
-            return self._fused(x, loop if self.num_sets > 1 else 0, activation, residual)
+            return self._fused(x, loop, activation, residual)
         weight, bias, places = self.as_arguments(loop)
         if activation == "relu" and residual is not None and self._can_fuse_on_gpu(x):
             y = sum_by_cudnn(x, weight, bias, residual, **places)
@@ -145,8 +154,11 @@ class FoldedConv2d(nn.Module):
     def as_arguments(self, loop: int) -> tuple[Tensor, Tensor, dict]:
         """Weight and bias of a loop, and the other arguments of ``conv2d``."""
         loop = loop if self.num_sets > 1 else 0
-        places = {"stride": self.stride, "padding": self.padding, "dilation": self.dilation, "groups": self.groups}
-        return self.get_buffer(f"weight{loop}"), self.get_buffer(f"bias{loop}"), places
+        return self.get_buffer(f"weight{loop}"), self.get_buffer(f"bias{loop}"), self.places
+
+    def bytes_made(self) -> int:
+        """Of what was made of the weights for the sizes met so far, and is kept beside them."""
+        return self._laid_out.nbytes
 
     def _can_fuse(self, x: Tensor) -> bool:
         return self._lays_out and x.device.type == "cpu" and x.dtype == torch.float32 and can_fuse_now(x)
@@ -155,22 +167,24 @@ class FoldedConv2d(nn.Module):
         return self.fuse and self._fits_cudnn and x.is_cuda and can_fuse_now(x) and has_fused_cudnn(x)
 
     def _fused(self, x: Tensor, loop: int, activation: str | None, residual: Tensor | None) -> Tensor:
-        where = (list(self.padding), list(self.stride), list(self.dilation), self.groups)
+        loop = loop if self.num_sets > 1 else 0
         weight, bias = (self._buffers[f"{name}{loop}"] for name in ("weight", "bias"))  # get_buffer takes longer
-        weight = self._laid_out.get(loop, weight, x, where)
+        weight = self._laid_out.get(loop, weight, x, self.where)
         name, scalars = ACTIVATIONS[activation]
         if residual is None:
-            return torch.ops.mkldnn._convolution_pointwise(x, weight, bias, *where, name, scalars, "")
+            return torch.ops.mkldnn._convolution_pointwise(x, weight, bias, *self.where, name, scalars, "")
         after = "relu" if activation == "relu" else None  # the only activation it takes behind a sum
-        y = torch.ops.mkldnn._convolution_pointwise.binary(x, residual, weight, bias, *where, "add", 1.0, after, [], "")
+        y = torch.ops.mkldnn._convolution_pointwise.binary(
+            x, residual, weight, bias, *self.where, "add", 1.0, after, [], ""
+        )
         return y.clamp_(0.0, 6.0) if activation == "relu6" else y
 
     def _apply(self, fn, recurse=True):
-        self._laid_out, self._fits_cudnn = LaidOutWeights(), True  # the old ones are for the old device or dtype
+        self._forget()
         return super()._apply(fn, recurse)
 
     def _load_from_state_dict(self, *arguments) -> None:
-        self._laid_out = LaidOutWeights()  # of the weights before
+        self._forget()
         super()._load_from_state_dict(*arguments)
 
     def __getstate__(self) -> dict:

@@ -8,7 +8,7 @@ Places = tuple[list[int], list[int], list[int], int]  # padding, stride, dilatio
 
 
 class LaidOutWeights:
-    """The weights of one convolution, a set a loop, laid out for the sizes it has met.
+    """The weights of one convolution, one set or a set a loop, laid out for the sizes it has met.
 
     Which layout is the fastest depends on the size of the images, on the number of threads and, on several threads, on
     whether there is one image or more. A convolution on weights of another layout lays them out at every call, which
@@ -24,6 +24,11 @@ class LaidOutWeights:
     def __len__(self) -> int:
         """How many laid-out weights are kept."""
         return len(self._weights)
+
+    @property
+    def nbytes(self) -> int:
+        """Of all of them, without what oneDNN may add to fill up its blocks."""
+        return sum(weight.numel() * weight.element_size() for weight in self._weights.values())
 
     def get(self, loop: int, weight: Tensor | None, x: Tensor, places: Places) -> Tensor:
         """``weight`` of that loop, laid out for x ``(N, C, H, W)``; only what has not been met yet takes time."""

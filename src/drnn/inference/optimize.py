@@ -15,6 +15,7 @@ from drnn.inference.folded_blocks import FoldedPreActivation, FoldedResidual
 from drnn.inference.folded_conv import FoldedConv2d
 from drnn.inference.folded_gate import FoldedGate, can_fold, keep_threshold
 from drnn.inference.laid_out import can_fuse
+from drnn.inference.shared_conv import fold_loops
 from drnn.models import Classifier, set_dense
 from drnn.models.blocks import InvertedResidual, PreActivationBlock, ResidualBlock
 from drnn.models.classifier import GATED, refuse_other_models
@@ -34,9 +35,10 @@ def optimize(
 ) -> AnyClassifier:
     """A copy of a network for inference; the original and its weights stay as they are.
 
-    Every loop's norms go into a copy of that loop's convolutions (L copies in a block of L loops: time for memory),
-    sum and activation into the convolution's own kernel where torch has one. Gates take fewer calls; their thresholds
-    are kept.
+    Norms go into the convolutions, sum and activation into the convolution's own kernel where torch has one. On a CPU
+    with fused kernels the loops of a block share the weights of each large convolution, as they do in ``model``;
+    elsewhere, and of small ones, every loop has a copy with its norm folded in. Gates take fewer calls; their
+    thresholds are kept.
     Static networks get the same treatment. Logits equal the original's to within rounding: 1e-5 of their size in
     float32; on a GPU, where convolutions round to TF32 unless ``torch.backends.cudnn.allow_tf32`` is off, that of TF32.
 
@@ -124,10 +126,12 @@ def _optimised(
     model: AnyClassifier, channels_last: bool, fuse: bool, mask: bool | None, compile: bool
 ) -> AnyClassifier:
     twin = deepcopy(model).eval()
-    make = partial(FoldedConv2d, fuse=fuse)
+    make, share = partial(FoldedConv2d, fuse=fuse), partial(fold_loops, fuse=fuse)
     for parent in list(twin.modules()):
         for name, child in list(parent.named_children()):
-            if isinstance(child, ResidualBlock | InvertedResidual):
+            if isinstance(child, ResidualBlock) and not compile:
+                setattr(parent, name, FoldedResidual(child, share))
+            elif isinstance(child, ResidualBlock | InvertedResidual):
                 setattr(parent, name, FoldedResidual(child, make, compile))
             elif isinstance(child, PreActivationBlock):
                 setattr(parent, name, FoldedPreActivation(child, make))

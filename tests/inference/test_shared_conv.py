@@ -1,0 +1,108 @@
+"""The loops of a block on one set of weights: the same answers, and one copy where there were L."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+import drnn
+from drnn.core import LVBN2d
+from drnn.inference import shared_conv
+from drnn.inference.folded_conv import FoldedConv2d
+from drnn.inference.shared_conv import SharedConv2d, can_scale, fold_loops
+
+from .networks import lively, pictures
+
+needs_kernels = pytest.mark.skipif(not can_scale(), reason="this torch has no such fused kernels")
+GAMMAS = [1.5, -0.5, 0.0, 1e-30, -1e-12]  # a norm may turn signs around, or leave nothing of a channel
+
+
+def layer_and_norms(bias=True, groups=1, loops=3):
+    torch.manual_seed(0)
+    conv, norm = nn.Conv2d(10, 10, 3, padding=1, groups=groups, bias=bias), LVBN2d(10, loops)
+    for part in norm.loops:
+        nn.init.normal_(part.running_mean)
+        nn.init.uniform_(part.running_var, 0.5, 2)
+        nn.init.normal_(part.bias)
+        part.weight.data = torch.tensor(GAMMAS * 2) * torch.randn(1)
+    return conv, norm.eval()
+
+
+@needs_kernels
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("groups", [1, 5])
+@pytest.mark.parametrize("way", ["fused", "gradients", "double", "bfloat16"])
+def test_every_loop_has_its_own_norm(bias, groups, way):
+    conv, norm = layer_and_norms(bias, groups)
+    x, dtype = torch.randn(2, 10, 5, 5), torch.double if way == "double" else torch.float32
+    layer, x, close = SharedConv2d(conv, norm).to(dtype), x.to(dtype), 5e-2 if way == "bfloat16" else 1e-5
+    x.requires_grad_(way == "gradients")
+    for loop, part in enumerate(norm.loops):
+        with torch.no_grad():
+            expected = part.eval().to(dtype)(conv.to(dtype)(x))
+        for activation, high in (("relu", None), ("relu6", 6.0), (None, None)):
+            for residual in (torch.randn_like(expected) * 5, None):
+                total = expected + (0 if residual is None else residual)
+                total = total.clamp(0, high) if activation else total
+                with torch.set_grad_enabled(way == "gradients"), torch.autocast("cpu", enabled=way == "bfloat16"):
+                    got = layer(x, loop, activation, residual)
+                torch.testing.assert_close(got.to(dtype), total, rtol=close, atol=close)
+    assert len(layer._laid_out) == (1 if way == "fused" else 0)
+
+
+@needs_kernels
+@torch.inference_mode()
+def test_other_weights_and_copies_start_anew():
+    layer, other = (SharedConv2d(*layer_and_norms()) for _ in range(2))
+    for buffer in other.buffers():
+        buffer.copy_(torch.randn_like(buffer))
+    x = torch.randn(2, 10, 5, 5)
+    assert not torch.allclose(layer(x, 1), other(x, 1))
+    assert torch.equal(copy.deepcopy(layer)(x, 1), layer(x, 1))
+    layer.load_state_dict(other.state_dict())
+    assert torch.equal(layer(x, 1), other(x, 1))
+    assert torch.allclose(layer.double()(x.double(), 1).float(), other(x, 1), rtol=1e-5, atol=1e-5)
+
+
+@needs_kernels
+def test_large_convolutions_share_and_small_ones_have_copies():
+    norm = LVBN2d(256, 2).eval()
+    kinds = {width: type(fold_loops(nn.Conv2d(width, 256, 1), norm)) for width in (255, 256)}
+    assert kinds == {255: FoldedConv2d, 256: SharedConv2d}
+    conv = nn.Conv2d(256, 256, 1)
+    assert type(fold_loops(conv, norm, fuse=False)) is FoldedConv2d
+    assert type(fold_loops(conv, norm.loops[0])) is FoldedConv2d  # nothing to share
+    assert type(fold_loops(conv.double(), norm)) is FoldedConv2d
+
+
+@needs_kernels
+@torch.inference_mode()
+def test_a_block_of_many_loops_is_kept_once():
+    """Weights of the deployment form, and what oneDNN lays out of them, are those of the plain model, not L times."""
+    with torch.inference_mode(False):
+        model = lively(drnn.create_model("dr_resnet35", input_size=(3, 64, 64)))
+        fast = drnn.optimize(model)
+        copies = drnn.optimize(model, fuse=False)
+    x = pictures(3, (3, 64, 64))
+    torch.testing.assert_close(fast(x), model(x), rtol=0, atol=1e-5 * float(model(x).abs().max()))
+
+    def elements(network):
+        return sum(tensor.numel() for tensor in network.state_dict().values())
+
+    assert elements(fast) < 1.01 * elements(model) < 0.8 * elements(copies)
+    layers = [layer for layer in fast.modules() if isinstance(layer, SharedConv2d)]
+    assert {len(layer._laid_out) for layer in layers} == {0, 1}  # some loops were left by all three images
+
+
+def test_without_the_scaling_kernel_every_loop_has_a_copy(monkeypatch):
+    def refuse(*given):
+        raise RuntimeError("no scaling")
+
+    conv, norm = nn.Conv2d(256, 256, 1), LVBN2d(256, 2).eval()
+    for broken in (refuse, lambda *given: torch.zeros(1)):  # not there, and there with another meaning
+        monkeypatch.setattr(shared_conv, "scaled", broken)
+        can_scale.cache_clear()
+        assert type(fold_loops(conv, norm)) is FoldedConv2d
+    monkeypatch.undo()
+    can_scale.cache_clear()
