@@ -6,12 +6,13 @@ import pytest
 import torch
 from torch import nn
 
+from drnn.inference import laid_out as laid_out_module
 from drnn.inference.folded_conv import FoldedConv2d
 from drnn.inference.laid_out import LaidOutWeights, can_fuse, layout_of
 
 pytestmark = pytest.mark.skipif(not can_fuse(), reason="this torch has no fused kernels")
 BATCHES = [8, 1, 3, 8, 1]
-PLACES = ([0, 0], [1, 1], [1, 1], 1)
+CONV_ARGS = ([0, 0], [1, 1], [1, 1], 1)
 
 
 @pytest.fixture(params=[1, 2])
@@ -25,7 +26,7 @@ def threads(request):
 def asked(weight, images, side=14):
     """What oneDNN asks for at that size; a power of two stands for those up to the next."""
     images = 1 << images.bit_length() - 1
-    made = torch.ops.mkldnn._reorder_convolution_weight(weight, *PLACES, [images, weight.shape[1], side, side])
+    made = torch.ops.mkldnn._reorder_convolution_weight(weight, *CONV_ARGS, [images, weight.shape[1], side, side])
     return layout_of(made)
 
 
@@ -33,7 +34,7 @@ def test_every_size_finds_the_layout_it_asks_for_and_equal_layouts_are_kept_once
     weights, laid_out = torch.randn(2, 1024, 256, 1, 1), LaidOutWeights()
     for batch in BATCHES:
         for loop, weight in enumerate(weights):
-            found = laid_out.get(loop, weight, torch.zeros(batch, 256, 14, 14), PLACES)
+            found = laid_out.get(loop, weight, torch.zeros(batch, 256, 14, 14), CONV_ARGS)
             assert layout_of(found) == asked(weight, batch)
     assert len(laid_out) == 2 * len({asked(weights[0], batch) for batch in BATCHES})
 
@@ -41,9 +42,19 @@ def test_every_size_finds_the_layout_it_asks_for_and_equal_layouts_are_kept_once
 def test_what_was_met_is_not_laid_out_again():
     weight, laid_out = torch.randn(64, 16, 1, 1), LaidOutWeights()
     x = torch.zeros(5, 16, 8, 8)
-    first = laid_out.get(0, weight, x, PLACES)
-    assert laid_out.get(0, None, x, PLACES) is first  # no weight is looked at
-    assert laid_out.get(0, None, x[:4], PLACES) is first
+    first = laid_out.get(0, weight, x, CONV_ARGS)
+    assert laid_out.get(0, None, x, CONV_ARGS) is first  # no weight is looked at
+    assert laid_out.get(0, None, x[:4], CONV_ARGS) is first
+
+
+def test_ever_new_sizes_do_not_pile_up(monkeypatch):
+    monkeypatch.setattr(laid_out_module, "MOST_SIZES", 4)
+    weight, laid_out = torch.randn(64, 16, 1, 1), LaidOutWeights()
+    for side in range(2, 12):
+        found = laid_out.get(0, weight, torch.zeros(1, 16, side, side), CONV_ARGS)
+        assert layout_of(found) == asked(weight, 1, side)
+        assert len(laid_out._layouts) <= 4
+    assert len(laid_out) == len({asked(weight, 1, side) for side in range(2, 12)})
 
 
 @torch.inference_mode()

@@ -10,7 +10,7 @@ import drnn
 from drnn.core import LVBN2d
 from drnn.inference import shared_conv
 from drnn.inference.folded_conv import FoldedConv2d
-from drnn.inference.shared_conv import SharedConv2d, can_scale, fold_loops
+from drnn.inference.shared_conv import SharedConv2d, add_relu, can_scale, fold_loops
 
 from .networks import lively, pictures
 
@@ -51,6 +51,17 @@ def test_every_loop_has_its_own_norm(bias, groups, way):
     assert len(layer._laid_out) == (1 if way == "fused" else 0)
 
 
+@pytest.mark.parametrize("has", [True, False])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_sum_and_relu_with_and_without_the_one_pass(has, layout, monkeypatch):
+    if not has:
+        monkeypatch.delattr(torch, "_add_relu_")
+    y, residual = (torch.randn(2, 3, 4, 5).contiguous(memory_format=layout) for _ in range(2))
+    expected = (y + residual).relu()
+    assert add_relu(y, residual) is y
+    torch.testing.assert_close(y, expected, rtol=0, atol=0)
+
+
 @needs_kernels
 @torch.inference_mode()
 def test_other_weights_and_copies_start_anew():
@@ -84,8 +95,12 @@ def test_a_block_of_many_loops_is_kept_once():
         model = lively(drnn.create_model("dr_resnet35", input_size=(3, 64, 64)))
         fast = drnn.optimize(model)
         copies = drnn.optimize(model, fuse=False)
-    x = pictures(3, (3, 64, 64))
-    torch.testing.assert_close(fast(x), model(x), rtol=0, atol=1e-5 * float(model(x).abs().max()))
+    x, threads = pictures(3, (3, 64, 64)), torch.get_num_threads()
+    torch.set_num_threads(1)  # on several, one image may want other weights than more
+    try:
+        torch.testing.assert_close(fast(x), model(x), rtol=0, atol=1e-5 * float(model(x).abs().max()))
+    finally:
+        torch.set_num_threads(threads)
 
     def elements(network):
         return sum(tensor.numel() for tensor in network.state_dict().values())
@@ -95,14 +110,38 @@ def test_a_block_of_many_loops_is_kept_once():
     assert {len(layer._laid_out) for layer in layers} == {0, 1}  # some loops were left by all three images
 
 
-def test_without_the_scaling_kernel_every_loop_has_a_copy(monkeypatch):
-    def refuse(*given):
-        raise RuntimeError("no scaling")
-
-    conv, norm = nn.Conv2d(256, 256, 1), LVBN2d(256, 2).eval()
-    for broken in (refuse, lambda *given: torch.zeros(1)):  # not there, and there with another meaning
-        monkeypatch.setattr(shared_conv, "scaled", broken)
-        can_scale.cache_clear()
-        assert type(fold_loops(conv, norm)) is FoldedConv2d
-    monkeypatch.undo()
+@pytest.fixture
+def unknown():
+    """Nothing is known of the kernels before and after."""
     can_scale.cache_clear()
+    yield
+    can_scale.cache_clear()
+
+
+def test_this_torch_has_the_kernel():
+    """Where it does not, the rest of this file skips, and memory grows: then look for another call."""
+    assert can_scale() == torch.backends.mkldnn.is_available()
+
+
+@needs_kernels
+def test_what_is_the_default_when_it_is_asked_for_does_not_matter(unknown):
+    before = torch.get_default_dtype()
+    try:
+        torch.set_default_dtype(torch.float64)
+        with torch.device("meta"):
+            assert can_scale()
+    finally:
+        torch.set_default_dtype(before)
+
+
+@pytest.mark.parametrize("behaviour", [RuntimeError("no scaling"), AttributeError("binary"), 3.0])
+def test_without_the_scaling_kernel_every_loop_has_a_copy(behaviour, unknown, monkeypatch):
+    """Not there, of another name, or there with another meaning."""
+
+    def answer(x, weight, bias, scale, conv_args, activation=None):
+        if isinstance(behaviour, Exception):
+            raise behaviour
+        return x * behaviour
+
+    monkeypatch.setattr(shared_conv, "scaled", answer)
+    assert type(fold_loops(nn.Conv2d(256, 256, 1), LVBN2d(256, 2).eval())) is FoldedConv2d

@@ -39,8 +39,8 @@ def run(argv: list[str]) -> int:
     device = choose_device(options.device)
     model, preprocessing, classes, _ = open_source(options.run, options.data_root, options.budget, only_trained=True)
     costs, prepare = count_costs(model), Normalize(preprocessing.mean, preprocessing.std)
-    files = find_images(options.images)
-    answers = predict_files(optimize(model.to(device)), files, classes, prepare, options.batch_size, costs)
+    model = optimize(model.to(device))  # the plain one is not kept
+    answers = predict_files(model, find_images(options.images), classes, prepare, options.batch_size, costs)
     return WRITERS[options.format](map(_printable, answers))
 
 

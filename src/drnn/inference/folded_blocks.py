@@ -27,9 +27,9 @@ def run_chain(
     x: Tensor, shortcut: Tensor | None, layers: list[tuple[Tensor, Tensor, dict]], inner: str, outer: str | None
 ) -> Tensor:
     """Convolutions in a row, with activations between them and behind the sum: what `compiled_chain` compiles."""
-    for number, (weight, bias, places) in enumerate(layers):
+    for number, (weight, bias, kwargs) in enumerate(layers):
         residual, activation = (shortcut, outer) if number == len(layers) - 1 else (None, inner)
-        x = finish(nn.functional.conv2d(x, weight, bias, **places), residual, activation)
+        x = finish(nn.functional.conv2d(x, weight, bias, **kwargs), residual, activation)
     return x
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from drnn.core import LVBN2d
-from drnn.inference.laid_out import LaidOutWeights, Places, can_fuse
+from drnn.inference.laid_out import ConvArgs, LaidOutWeights, can_fuse
 
 # name -> what torch.ops.mkldnn calls it, with its scalars
 ACTIVATIONS: dict[str | None, tuple[str, list[float]]] = {
@@ -116,8 +116,8 @@ class FoldedConv2d(nn.Module):
     def __init__(self, conv: nn.Conv2d, norm: nn.Module, fuse: bool = True):
         super().__init__()
         padding = cast(tuple[int, ...], conv.padding)
-        self.places = {"stride": conv.stride, "padding": padding, "dilation": conv.dilation, "groups": conv.groups}
-        self.where: Places = (list(padding), list(conv.stride), list(conv.dilation), conv.groups)
+        self.conv_kwargs = {"stride": conv.stride, "padding": padding, "dilation": conv.dilation, "groups": conv.groups}
+        self.conv_args: ConvArgs = (list(padding), list(conv.stride), list(conv.dilation), conv.groups)
         self.fuse, self._lays_out = fuse, fuse and can_fuse()
         self._keep(conv, norms_of(norm))
         self._forget()
@@ -140,21 +140,21 @@ class FoldedConv2d(nn.Module):
         """Run as loop number ``loop`` on x ``(N, C_in, H, W)``; ``residual`` has the shape of the output."""
         if self._can_fuse(x):
             return self._fused(x, loop, activation, residual)
-        weight, bias, places = self.as_arguments(loop)
+        weight, bias, kwargs = self.as_arguments(loop)
         if activation == "relu" and residual is not None and self._can_fuse_on_gpu(x):
-            y = sum_by_cudnn(x, weight, bias, residual, **places)
+            y = sum_by_cudnn(x, weight, bias, residual, **kwargs)
             if y is not None:
                 return y
-            y = torch.nn.functional.conv2d(x, weight, bias, **places)
+            y = torch.nn.functional.conv2d(x, weight, bias, **kwargs)
             self._fits_cudnn = False  # what came in was not at fault
         else:
-            y = torch.nn.functional.conv2d(x, weight, bias, **places)
+            y = torch.nn.functional.conv2d(x, weight, bias, **kwargs)
         return finish(y, residual, activation)
 
     def as_arguments(self, loop: int) -> tuple[Tensor, Tensor, dict]:
         """Weight and bias of a loop, and the other arguments of ``conv2d``."""
         loop = loop if self.num_sets > 1 else 0
-        return self.get_buffer(f"weight{loop}"), self.get_buffer(f"bias{loop}"), self.places
+        return self.get_buffer(f"weight{loop}"), self.get_buffer(f"bias{loop}"), self.conv_kwargs
 
     def bytes_made(self) -> int:
         """Of what was made of the weights for the sizes met so far, and is kept beside them."""
@@ -169,13 +169,13 @@ class FoldedConv2d(nn.Module):
     def _fused(self, x: Tensor, loop: int, activation: str | None, residual: Tensor | None) -> Tensor:
         loop = loop if self.num_sets > 1 else 0
         weight, bias = (self._buffers[f"{name}{loop}"] for name in ("weight", "bias"))  # get_buffer takes longer
-        weight = self._laid_out.get(loop, weight, x, self.where)
+        weight = self._laid_out.get(loop, weight, x, self.conv_args)
         name, scalars = ACTIVATIONS[activation]
         if residual is None:
-            return torch.ops.mkldnn._convolution_pointwise(x, weight, bias, *self.where, name, scalars, "")
+            return torch.ops.mkldnn._convolution_pointwise(x, weight, bias, *self.conv_args, name, scalars, "")
         after = "relu" if activation == "relu" else None  # the only activation it takes behind a sum
         y = torch.ops.mkldnn._convolution_pointwise.binary(
-            x, residual, weight, bias, *self.where, "add", 1.0, after, [], ""
+            x, residual, weight, bias, *self.conv_args, "add", 1.0, after, [], ""
         )
         return y.clamp_(0.0, 6.0) if activation == "relu6" else y
 

@@ -4,7 +4,8 @@ import torch
 from torch import Tensor
 
 KERNELS = ("_convolution_pointwise", "_reorder_convolution_weight", "_get_mkldnn_serialized_md")
-Places = tuple[list[int], list[int], list[int], int]  # padding, stride, dilation, groups
+MOST_SIZES = 256  # that a convolution remembers: more come only where users send pictures as they are
+ConvArgs = tuple[list[int], list[int], list[int], int]  # padding, stride, dilation, groups
 
 
 class LaidOutWeights:
@@ -14,7 +15,8 @@ class LaidOutWeights:
     whether there is one image or more. A convolution on weights of another layout lays them out at every call, which
     took ten times as long as the convolution itself; and a batch from which images leave changes its size. So each
     size, a power of two of images standing for those up to the next, is asked for once; sizes that want the same layout
-    share their weights.
+    share their weights. Where images come in ever new sizes, what is known of them is given up now and then; the
+    weights stay.
     """
 
     def __init__(self):
@@ -30,7 +32,7 @@ class LaidOutWeights:
         """Of all of them, without what oneDNN may add to fill up its blocks."""
         return sum(weight.numel() * weight.element_size() for weight in self._weights.values())
 
-    def get(self, loop: int, weight: Tensor | None, x: Tensor, places: Places) -> Tensor:
+    def get(self, loop: int, weight: Tensor | None, x: Tensor, conv_args: ConvArgs) -> Tensor:
         """``weight`` of that loop, laid out for x ``(N, C, H, W)``; only what has not been met yet takes time."""
         images, _, *size = x.shape
         images = 1 << images.bit_length() - 1
@@ -38,8 +40,11 @@ class LaidOutWeights:
         found = self._weights.get((loop, self._layouts.get(met)))
         if found is not None:
             return found
-        made = torch.ops.mkldnn._reorder_convolution_weight(weight, *places, [images, *x.shape[1:]])
-        layout = self._layouts[met] = layout_of(made)
+        made = torch.ops.mkldnn._reorder_convolution_weight(weight, *conv_args, [images, *x.shape[1:]])
+        layout = layout_of(made)
+        if len(self._layouts) >= MOST_SIZES:
+            self._layouts.clear()
+        self._layouts[met] = next((known for known in self._layouts.values() if known == layout), layout)
         return self._weights.setdefault((loop, layout), made)
 
 

@@ -51,8 +51,8 @@ def optimize(
             known; without it and without ``example`` they are used. On a CPU a fused call takes longer to start, so
             that single images of small networks can be faster without.
         compile: run every residual block through torch.compile instead, one graph for any batch size and all loops of a
-            block; the first call of each takes seconds. Pre-activation blocks stay as they are. On a CPU it needs a C++
-            compiler, and oneDNN's fused kernels are usually faster.
+            block; the first call of each takes seconds. Blocks that are pre-activated, of ConvNet-AIG or of stochastic
+            depth stay as they are. On a CPU it needs a C++ compiler, and oneDNN's fused kernels are usually faster.
         capture: on a GPU, run batches of one image as CUDA graphs; see `drnn.inference.captured.CapturedNetwork`, which
             is then returned. A graph is recorded when it is met for the first time, or all at once for an ``example``
             of one image.
@@ -61,8 +61,9 @@ def optimize(
             faster depends on the size of the batch.
 
     Returns:
-        A network of the same kind in evaluation mode. It cannot be trained, and its ``state_dict`` is its own, the
-        gates' thresholds included.
+        A network of the same kind in evaluation mode, for the device and dtype of ``model``: elsewhere it would answer,
+        but slowly. It cannot be trained, and its ``state_dict`` is its own, the gates' thresholds included, and
+        differs from form to form; keep the weights of ``model``.
 
     Raises:
         TypeError: something else than a network of `drnn.models`.

@@ -6,19 +6,25 @@ import torch
 from torch import Tensor, nn
 
 from drnn.inference.folded_conv import FoldedConv2d, finish, norms_of, scale_and_shift
-from drnn.inference.laid_out import Places, can_fuse
+from drnn.inference.laid_out import ConvArgs, can_fuse
 
 WORTH_SHARING = 1 << 16  # weights; below, a copy is smaller than 256 KiB, and a sum takes two calls less with it
 LEAST_SCALE = 1e-20  # a shift is divided by it; what is left of a channel that is scaled by 0 is too small to count
 
 
 def scaled(
-    x: Tensor, weight: Tensor, bias: Tensor, scale: Tensor, places: Places, activation: str | None = None
+    x: Tensor, weight: Tensor, bias: Tensor, scale: Tensor, conv_args: ConvArgs, activation: str | None = None
 ) -> Tensor:
     """``activation((conv(x) + bias) * scale)`` in one kernel; ``scale`` is ``(1, C_out, 1, 1)``."""
     return torch.ops.mkldnn._convolution_pointwise.binary(
-        x, scale, weight, bias, *places, "mul", 1.0, activation, [], ""
+        x, scale, weight, bias, *conv_args, "mul", 1.0, activation, [], ""
     )
+
+
+def add_relu(y: Tensor, residual: Tensor) -> Tensor:
+    """``relu(y + residual)`` in place of y, in one pass over memory where torch has that; without a gradient."""
+    in_one_pass = getattr(torch, "_add_relu_", None)
+    return finish(y, residual, "relu") if in_one_pass is None else in_one_pass(y, residual)
 
 
 @cache
@@ -26,13 +32,18 @@ def can_scale() -> bool:
     """Whether this torch has fused kernels, and they take one number a channel for the other factor."""
     if not can_fuse():
         return False
-    x, weight, scale = torch.ones(1, 8, 2, 2), torch.ones(8, 8, 1, 1), torch.arange(-4.0, 4.0)[:, None, None]
-    with torch.no_grad():
+    conv_args: ConvArgs = ([0, 0], [1, 1], [1, 1], 1)
+    with torch.inference_mode(), torch.device("cpu"):
+        x = torch.ones(2, 16, 4, 4, dtype=torch.float32).to(memory_format=torch.channels_last)
+        weight, bias = torch.ones(16, 16, 1, 1, dtype=torch.float32), torch.ones(16, dtype=torch.float32)
+        scale = torch.arange(-8, 8, dtype=torch.float32)[None, :, None, None]
         try:
-            y = scaled(x, weight, torch.ones(8), scale[None], ([0, 0], [1, 1], [1, 1], 1), "relu")
-        except RuntimeError:
+            weight = torch.ops.mkldnn._reorder_convolution_weight(weight, *conv_args, list(x.shape))
+            ys = [scaled(x, weight, bias, scale, conv_args, activation) for activation in (None, "relu")]
+        except (AttributeError, RuntimeError):
             return False
-    return torch.equal(y, (9 * scale).relu().expand_as(x))
+        expected = (17 * scale).expand_as(x)
+        return torch.equal(ys[0], expected) and torch.equal(ys[1], expected.relu())
 
 
 def fold_loops(conv: nn.Conv2d, norm: nn.Module, fuse: bool = True) -> FoldedConv2d:
@@ -51,9 +62,8 @@ def fold_loops(conv: nn.Conv2d, norm: nn.Module, fuse: bool = True) -> FoldedCon
 class SharedConv2d(FoldedConv2d):
     """A `FoldedConv2d` that keeps one set of weights for all loops, laid out once, and a scale and a shift a loop.
 
-    The scale inside the kernel, and sum and ReLU in two passes behind it, cost 1 % of a large convolution's time at
-    most. Away from the fused kernels (another device or dtype, autocast, a gradient) the weights are scaled at every
-    call.
+    Its state is ``weight0``, and ``scale`` and ``bias`` of each loop. Away from the fused kernels (moved to another
+    device or dtype, autocast, a gradient) the weights are scaled at every call.
 
     Args:
         conv: the convolution that the loops share.
@@ -61,7 +71,6 @@ class SharedConv2d(FoldedConv2d):
     """
 
     def _keep(self, conv: nn.Conv2d, norms: list[nn.BatchNorm2d | None]) -> None:
-        self.num_sets = 1
         self.register_buffer("weight0", conv.weight.detach().clone())
         before = 0 if conv.bias is None else conv.bias.detach().double()
         for loop, norm in enumerate(norms):
@@ -73,21 +82,23 @@ class SharedConv2d(FoldedConv2d):
     def as_arguments(self, loop: int) -> tuple[Tensor, Tensor, dict]:
         """Weight and bias of a loop, made for this call, and the other arguments of ``conv2d``."""
         scale = self.get_buffer(f"scale{loop}")[:, None, None, None]
-        return self.get_buffer("weight0") * scale, self.get_buffer(f"bias{loop}"), self.places
+        return self.get_buffer("weight0") * scale, self.get_buffer(f"bias{loop}"), self.conv_kwargs
 
     def bytes_made(self) -> int:
         """Of what was made of the weights, scales and shifts, and is kept beside them."""
-        return super().bytes_made() + sum(part.nbytes for made in self._inside.values() for part in made)
+        return super().bytes_made() + sum(part.nbytes for made in self._made.values() for part in made)
 
     def _fused(self, x: Tensor, loop: int, activation: str | None, residual: Tensor | None) -> Tensor:
-        found = self._inside.get(loop)
+        found = self._made.get(loop)
         if found is None:
-            found = self._inside[loop] = self._factors(loop)
+            found = self._made[loop] = self._factors(loop)
         scale, bias = found
-        weight = self._laid_out.get(0, self._buffers["weight0"], x, self.where)
-        inside = activation if residual is None and activation == "relu" else None  # it takes no other activation
-        y = scaled(x, weight, bias, scale, self.where, inside)
-        return y if inside is not None else finish(y, residual, activation)
+        weight = self._laid_out.get(0, self._buffers["weight0"], x, self.conv_args)
+        if activation == "relu":  # it takes no other activation
+            if residual is None:
+                return scaled(x, weight, bias, scale, self.conv_args, activation)
+            return add_relu(scaled(x, weight, bias, scale, self.conv_args), residual)
+        return finish(scaled(x, weight, bias, scale, self.conv_args), residual, activation)
 
     @torch.no_grad()
     def _factors(self, loop: int) -> tuple[Tensor, Tensor]:
@@ -98,4 +109,8 @@ class SharedConv2d(FoldedConv2d):
 
     def _forget(self) -> None:
         super()._forget()
-        self._inside: dict[int, tuple[Tensor, Tensor]] = {}
+        self._made: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def __getstate__(self) -> dict:
+        """Without what was made, as for the weights."""
+        return {**super().__getstate__(), "_made": {}}
