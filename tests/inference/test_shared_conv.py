@@ -94,7 +94,7 @@ def test_a_block_of_many_loops_is_kept_once():
     with torch.inference_mode(False):
         model = lively(drnn.create_model("dr_resnet35", input_size=(3, 64, 64)))
         fast = drnn.optimize(model)
-        copies = drnn.optimize(model, fuse=False)
+        copies, others = drnn.optimize(model, share=False), drnn.optimize(model, fuse=False)
     x, threads = pictures(3, (3, 64, 64)), torch.get_num_threads()
     torch.set_num_threads(1)  # on several, one image may want other weights than more
     try:
@@ -106,6 +106,7 @@ def test_a_block_of_many_loops_is_kept_once():
         return sum(tensor.numel() for tensor in network.state_dict().values())
 
     assert elements(fast) < 1.01 * elements(model) < 0.8 * elements(copies)
+    assert elements(copies) == elements(others)
     layers = [layer for layer in fast.modules() if isinstance(layer, SharedConv2d)]
     assert {len(layer._laid_out) for layer in layers} == {0, 1}  # some loops were left by all three images
 

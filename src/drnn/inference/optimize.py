@@ -32,13 +32,12 @@ def optimize(
     compile: bool = False,
     capture: bool = False,
     mask: bool | None = None,
+    share: bool = True,
 ) -> AnyClassifier:
     """A copy of a network for inference; the original and its weights stay as they are.
 
-    Norms go into the convolutions, sum and activation into the convolution's own kernel where torch has one. On a CPU
-    with fused kernels the loops of a block share the weights of each large convolution, as they do in ``model``;
-    elsewhere, and of small ones, every loop has a copy with its norm folded in. Gates take fewer calls; their
-    thresholds are kept.
+    Norms go into the convolutions, sum and activation into the convolution's own kernel where torch has one. Gates take
+    fewer calls; their thresholds are kept.
     Static networks get the same treatment. Logits equal the original's to within rounding: 1e-5 of their size in
     float32; on a GPU, where convolutions round to TF32 unless ``torch.backends.cudnn.allow_tf32`` is off, that of TF32.
 
@@ -59,6 +58,9 @@ def optimize(
         mask: whether gated blocks compute every image and mask the results of those that left, which never waits for
             the device, instead of skipping; without it and without ``example``, and on a CPU, as in ``model``. What is
             faster depends on the size of the batch.
+        share: on a CPU with fused kernels, let the loops of a block share the weights of each large convolution, as
+            they do in ``model``. Otherwise, elsewhere, and of small ones every loop has a copy with its norm folded in:
+            about 1 % less time, for L times the memory in a block of L loops.
 
     Returns:
         A network of the same kind in evaluation mode, for the device and dtype of ``model``: elsewhere it would answer,
@@ -81,7 +83,7 @@ def optimize(
     device = next(model.parameters()).device
     if capture:
         refuse_capture(device, compile)
-    make = partial(_captured if capture else _optimised, model, compile=compile)
+    make = partial(_captured if capture else _optimised, model, compile=compile, share=share)
     if example is None:
         made = make(channels_last is not False, fuse is not False, mask)
     else:
@@ -124,16 +126,16 @@ def refuse_capture(device: torch.device, compile: bool) -> None:
 
 @torch.inference_mode(False)
 def _optimised(
-    model: AnyClassifier, channels_last: bool, fuse: bool, mask: bool | None, compile: bool
+    model: AnyClassifier, channels_last: bool, fuse: bool, mask: bool | None, compile: bool, share: bool
 ) -> AnyClassifier:
     twin = deepcopy(model).eval()
-    make, share = partial(FoldedConv2d, fuse=fuse), partial(fold_loops, fuse=fuse)
+    make = partial(FoldedConv2d, fuse=fuse)
+    make_loops = partial(fold_loops, fuse=fuse) if share and not compile else make
     for parent in list(twin.modules()):
         for name, child in list(parent.named_children()):
-            if isinstance(child, ResidualBlock) and not compile:
-                setattr(parent, name, FoldedResidual(child, share))
-            elif isinstance(child, ResidualBlock | InvertedResidual):
-                setattr(parent, name, FoldedResidual(child, make, compile))
+            if isinstance(child, ResidualBlock | InvertedResidual):
+                own = make_loops if isinstance(child, ResidualBlock) else make
+                setattr(parent, name, FoldedResidual(child, own, compile))
             elif isinstance(child, PreActivationBlock):
                 setattr(parent, name, FoldedPreActivation(child, make))
             elif can_fold(child):
@@ -152,8 +154,10 @@ def _optimised(
     return twin.requires_grad_(False).eval()
 
 
-def _captured(model: AnyClassifier, channels_last: bool, fuse: bool, mask: bool | None, compile: bool) -> AnyClassifier:
-    return cast(AnyClassifier, CapturedNetwork(_optimised(model, channels_last, fuse, mask, compile)))
+def _captured(
+    model: AnyClassifier, channels_last: bool, fuse: bool, mask: bool | None, compile: bool, share: bool
+) -> AnyClassifier:
+    return cast(AnyClassifier, CapturedNetwork(_optimised(model, channels_last, fuse, mask, compile, share)))
 
 
 def _to_channels_last(module: nn.Module, arguments: tuple) -> tuple:
