@@ -28,7 +28,7 @@ def test_taught_gates_loop_as_they_were_told_by_themselves(name):
 
 
 def test_exported_files_are_timed_in_pairs_and_kept_for_their_commit(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(exported, "environment", lambda device: {"commit": "one"})
+    monkeypatch.setattr(exported, "environment", lambda device: {"commit": "one", "torch": "2"})
     arguments = ["bench", "export", "--first", "dr_resnet_digits", "--mean_loops", "3", "--batch_sizes", "[1,4]"]
     arguments += ["--rounds", "5", "--threads", "1", "--folder", str(tmp_path / "files")]
     assert main([*arguments, "--json", str(tmp_path / "export.json")]) == 0
@@ -43,7 +43,7 @@ def test_exported_files_are_timed_in_pairs_and_kept_for_their_commit(tmp_path, c
     before = {file.name: file.stat().st_mtime_ns for file in folder.iterdir()}
     assert main([*arguments, "--json", str(tmp_path / "again.json")]) == 0
     assert {file.name: file.stat().st_mtime_ns for file in folder.iterdir()} == before
-    monkeypatch.setattr(exported, "environment", lambda device: {"commit": "another"})
+    monkeypatch.setattr(exported, "environment", lambda device: {"commit": "one", "torch": "3"})
     assert main([*arguments, "--json", str(tmp_path / "again.json")]) == 0
     assert not {file.name: file.stat().st_mtime_ns for file in folder.iterdir()}.items() & before.items()
     assert "gates closed / fixed part" in capsys.readouterr().out
@@ -51,6 +51,23 @@ def test_exported_files_are_timed_in_pairs_and_kept_for_their_commit(tmp_path, c
     assert "each is 1 to 16" in capsys.readouterr().err
     assert main(["bench", "nothing"]) == 2
     assert "say what to time" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("networks", "message"),
+    [
+        (["--first", "resnet_digits"], "asks no gates"),
+        (["--first", "aig_resnet110_cifar"], "asks no gates"),
+        (["--first", "dr_resnet_digits", "--second", "dr_resnet_digits"], "which has gates"),
+    ],
+)
+def test_networks_that_make_no_pair_are_refused(networks, message, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    if "--second" not in networks:
+        networks = [*networks, "--second", "resnet_digits"]
+    assert main(["bench", "export", *networks, "--mean_loops", "1"]) == 2
+    assert message in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(("option", "message"), [("--json", "is a folder"), ("--folder", "is no folder")])

@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from drnn.bench.pairs import refuse_gates, refuse_open
 from drnn.bench.scripts import script_by_total
-from drnn.bench.subjects import FIGURE_8, build, costs_of
+from drnn.bench.subjects import FIGURE_8, build, costs_of, skeleton
 from drnn.bench.taught_gates import teach
 from drnn.core import RecursiveBlock
 from drnn.export.runner import OnnxNetwork
@@ -63,14 +64,18 @@ def measure_case(case: ExportCase, folder: Path) -> dict:
 
     Raises:
         OSError: a folder that cannot be made; nothing was exported.
+        ValueError: a first network without gates before its loops, or a second one with gates.
     """
     import onnxruntime
 
+    refuse_open(skeleton(case.first), case.first)
+    refuse_gates(case.second)
     folder = folder / f"{case.first}-{case.second}-{case.mean_loops:g}-{case.form}"
     images, files = images_of(case.first), {name: folder / f"{name}.onnx" for name in FILES}
     made, here = folder / "environment.json", environment("cpu")
     refuse_place(made)
-    same = made.is_file() and json.loads(made.read_text(encoding="utf-8"))["commit"] == here["commit"]
+    was = json.loads(made.read_text(encoding="utf-8")) if made.is_file() else {}
+    same = all(was.get(name) == here[name] for name in ("commit", "torch"))
     if not same or "dirty" in (here["commit"] or "dirty") or not all(file.is_file() for file in files.values()):
         made.unlink(missing_ok=True)
         _export(case, files, images)

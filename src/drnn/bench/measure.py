@@ -197,7 +197,7 @@ def time_ends(model: Classifier, x: Tensor, device: str) -> PairedTimes:
         return time_pairs(closed, opened, 1, warmup=0, device=device)
     finally:
         for block in blocks:
-            del block.forward
+            block.__dict__.pop("forward", None)
 
 
 def every_loop(block: RecursiveBlock, x: Tensor) -> Tensor:

@@ -7,12 +7,20 @@ HEADER = ("form", "threads", "batch", "pairs", "loops an image", "ms per batch: 
 
 
 def markdown(entries: list[dict]) -> str:
-    """One table a pair of networks: entries at the pair's own loops, then the straight line where rates were swept."""
-    parts = []
-    for pair in dict.fromkeys((entry["first"], entry["second"]) for entry in entries):
-        own = [entry for entry in entries if (entry["first"], entry["second"]) == pair]
-        parts.append("\n".join([f"`{pair[0]}` against `{pair[1]}`", "", *_own_loops(own), *_lines(own)]))
+    """A table a pair of networks, device and seed: entries at the pair's own loops, then the line of swept rates.
+
+    Device and seed are named where there are several.
+    """
+    parts, several = [], {name for name in ("device", "seed") if len({entry[name] for entry in entries}) > 1}
+    for key in dict.fromkeys(map(_table, entries)):
+        own = [entry for entry in entries if _table(entry) == key]
+        where = "".join(f", {name} {own[0][name]}" for name in ("device", "seed") if name in several)
+        parts.append("\n".join([f"`{key[0]}` against `{key[1]}`{where}", "", *_own_loops(own), *_lines(own)]))
     return "\n\n".join(parts) + "\n"
+
+
+def _table(entry: dict) -> tuple:
+    return tuple(entry[name] for name in ("first", "second", "device", "seed"))
 
 
 def _own_loops(entries: list[dict]) -> list[str]:

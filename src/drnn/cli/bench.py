@@ -71,8 +71,12 @@ def inference(argv: list[str]) -> None:
     wait(device)  # what cannot be waited for is refused here
     if options.picture:
         refuse_picture(Path(options.picture))
+        if is_foreign(first):
+            raise ValueError(f"--picture received with {first}, which has no loops to draw; leave one of them out")
     how = (forms, options.rounds, options.line, options.seed, str(device), options.data_root)
     cases, file, left = cases_for((first, second), options.batch_sizes, *how), Path(options.json), options.limit
+    if kept := read_entries(file):
+        print(f"{file} holds {len(kept)} measurements, which are not repeated; choose another --json to measure anew")
     for threads in dict.fromkeys(options.threads):
         for entry in run_cases(cases, threads, file, left):
             left = None if left is None else left - 1
