@@ -7,7 +7,8 @@ from inspect import cleandoc
 
 import pytest
 
-from drnn.memory import TUNABLES, VARIABLES, freed_memory, set_by_environment
+from drnn import memory
+from drnn.memory import ALLOCATORS, TUNABLES, VARIABLES, freed_memory, keep_freed_memory, set_by_environment
 
 CODE = """
 import resource, sys, torch
@@ -66,3 +67,20 @@ def test_limits_of_the_environment_are_recognised(variable, value, counts, monke
     monkeypatch.setenv(variable, value)
     assert set_by_environment() == counts
     assert (freed_memory() == "as the environment says") == counts
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="elsewhere nothing is kept")
+@pytest.mark.parametrize("symbol", ALLOCATORS)
+def test_another_allocator_is_left_alone(symbol, monkeypatch):
+    """It has a `mallopt` of its own, or glibc's is there and does nothing."""
+
+    class Loaded:
+        mallopt = staticmethod(lambda option, value: 1)
+
+    for name in (*VARIABLES, "GLIBC_TUNABLES"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(memory, "_kept", False)
+    monkeypatch.setattr(Loaded, symbol, None, raising=False)
+    monkeypatch.setattr(memory.ctypes, "CDLL", lambda name: Loaded)
+    assert not keep_freed_memory()
+    assert freed_memory() == "as another allocator does"
