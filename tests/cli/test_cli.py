@@ -11,6 +11,7 @@ import yaml
 
 from drnn import __version__
 from drnn.cli.main import EXTRAS, VERBS, main
+from drnn.models import Classifier
 
 TINY = ["--epochs", "1", "--batch_size", "128", "--held_out", "1000", "--threads", "1", "--quiet"]
 
@@ -47,6 +48,15 @@ def test_eval_repeats_the_runs_own_numbers(runs, capsys):
     assert result["acc1"] == summary["acc1"]
     assert main(["eval", runs[0]]) == 0
     assert "test accuracy" in capsys.readouterr().out
+
+
+def test_eval_takes_as_many_images_at_a_time_as_it_is_told(runs, capsys, monkeypatch):
+    seen, forward = [], Classifier.forward_with_gates
+    monkeypatch.setattr(Classifier, "forward_with_gates", lambda net, x: seen.append(len(x)) or forward(net, x))
+    assert main(["eval", runs[0], "--batch_size", "7"]) == 0
+    assert max(seen) == 7
+    assert main(["eval", runs[0], "--batch_size", "0"]) == 2
+    assert "--batch_size 0 received" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

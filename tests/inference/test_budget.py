@@ -31,8 +31,8 @@ def test_thresholds_survive_the_file(tmp_path_factory, values):
     folder = tmp_path_factory.mktemp("run")
     (folder / "model.safetensors").write_bytes(b"weights")
     budget = budget_of(folder, dict(zip(GATES, values, strict=True)))
-    write_budget(folder, budget)
-    assert read_budget(folder) == budget
+    write_budget(str(folder), budget)
+    assert read_budget(folder) == read_budget(str(folder)) == budget
 
 
 def test_thresholds_reach_the_gates_and_leave_the_weights():

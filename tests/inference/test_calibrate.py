@@ -16,6 +16,7 @@ from drnn.costs import count_costs
 from drnn.data import Normalize, hold_out
 from drnn.inference import apply_budget, gates_of, optimize, read_budget
 from drnn.inference import curve as curves
+from drnn.inference import dial as dials
 from drnn.inference.calibrate import calibrate, mean_macs
 from drnn.inference.dial import Dial
 from drnn.inference.latency import macs_between
@@ -61,6 +62,16 @@ def test_the_dial_goes_from_closed_to_open_and_never_back(dial):
     assert spent[0] == costs.expected_macs(0)
     assert spent[-1] == costs.max_macs
     assert len(set(spent)) > 5
+
+
+def test_a_dial_that_was_only_made_has_turned_nothing(run, monkeypatch):
+    model, _, data = load_run(run)
+    before = dict.fromkeys(gates_of(model), 0.25)
+    apply_budget(model, before)
+    monkeypatch.setattr(dials, "MOST_MARGINS", 100)
+    made = Dial(model, data.train_images[:300], Normalize(data.mean, data.std))
+    assert {name: float(gate.threshold) for name, gate in gates_of(model).items()} == before
+    assert {len(margins) for margins in made.margins.values()} == {90}  # every tenth of 3 loops' and 300 images'
 
 
 def test_what_no_threshold_can_do_is_refused(run):
@@ -214,7 +225,7 @@ def test_the_curves_picture(run, tmp_path, capsys):
     assert (
         main(["curve", str(run), str(run), "--points", "2", "--out", str(tmp_path / "c"), "--picture", str(file)]) == 0
     )
-    assert "as trained" in file.read_text() or file.stat().st_size > 5000
+    assert "as trained" in file.read_text()
     assert (
         main(["curve", str(run), "--points", "2", "--out", str(tmp_path / "c"), "--picture", str(tmp_path / "x.xyz")])
         == 2

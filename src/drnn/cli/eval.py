@@ -26,15 +26,18 @@ def run(argv: list[str]) -> None:
     )
     parser.add_argument("--budget", action="store_true", help="with the thresholds of budget.json: see drnn calibrate")
     parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda, ...")
+    parser.add_argument("--batch_size", type=int, default=500, help="images at a time; fewer need less memory")
     parser.add_argument("--json", action="store_true", help="print every number as JSON")
     options = parser.parse_args(argv)
     if options.average and options.budget:
         raise ValueError("--average and --budget received; a budget is found for the last weights, so give one of them")
+    if options.batch_size < 1:
+        raise ValueError(f"--batch_size {options.batch_size} received; it is 1 or more")
     model, recipe, dataset = load_run(Path(options.run), options.data_root, options.average, options.device)
     if options.budget:
         refuse_static(model)
         apply_budget(model, read_budget(Path(options.run)).thresholds)
-    result = evaluate_source(model, dataset).summary()
+    result = evaluate_source(model, dataset, batch_size=options.batch_size).summary()
     if options.json:
         print(json.dumps({"run": options.run, "model": recipe.model, **result}, indent=1))
         return

@@ -68,9 +68,9 @@ def apply_budget(model: nn.Module, thresholds: dict[str, float]) -> None:
         gate.threshold.fill_(thresholds[name])
 
 
-def write_budget(folder: Path, budget: Budget) -> None:
+def write_budget(folder: str | Path, budget: Budget) -> None:
     """Write ``budget.json`` into a run folder, whole or not at all."""
-    write_json(folder / BUDGET, budget_fields(budget))
+    write_json(Path(folder) / BUDGET, budget_fields(budget))
 
 
 def budget_fields(budget: Budget) -> dict:
@@ -80,13 +80,14 @@ def budget_fields(budget: Budget) -> dict:
     return {"format": FORMAT, **asdict(budget), "thresholds": thresholds}
 
 
-def read_budget(folder: Path) -> Budget:
+def read_budget(folder: str | Path) -> Budget:
     """The budget of a run folder.
 
     Raises:
         FileNotFoundError: none was found for this run yet, or the run has no weights.
         ValueError: a damaged file, another format, or one found for other weights.
     """
+    folder = Path(folder)
     path = folder / BUDGET
     if not path.is_file():
         raise FileNotFoundError(f"{folder} has no {BUDGET}; make one with: drnn calibrate {folder} --macs 0.8")

@@ -83,7 +83,7 @@ def calibrate(
 
 def mean_macs(dial: Dial, costs: Costs, thresholds: Thresholds) -> float:
     """Mean multiply-adds of the dial's images at these thresholds."""
-    return float(costs.macs_per_image(dial.turn(thresholds)).double().mean())
+    return float(costs.macs_per_image(dial.turn(thresholds)).cpu().double().mean())
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from drnn.inference.budget import apply_budget, gates_of, refuse_static
 from drnn.models import Classifier
 
 Scope = Literal["global", "per_gate"]
+MOST_MARGINS = 10_000  # of a gate; quantiles of more are no surer
 Prepare = Callable[[Tensor], Tensor]
 
 
@@ -73,18 +74,24 @@ class Dial:
         return GateRecord(*(torch.cat(columns) for columns in zip(*records, strict=True)))
 
     def _margins(self) -> dict[str, Tensor]:
-        """Every margin each gate gives when no image leaves: float64, sorted, at most 10,000 a gate."""
+        """Every margin each gate gives when no image leaves: float64, sorted, of every k-th where they are many.
+
+        One k for all gates, so that together they are still all margins' quantiles.
+        """
         seen: dict[str, list[Tensor]] = {name: [] for name in gates_of(self.model)}
         hooks = [gate.register_forward_hook(partial(_keep, seen[name])) for name, gate in gates_of(self.model).items()]
+        before = {name: float(gate.threshold) for name, gate in gates_of(self.model).items()}
         apply_budget(self.model, dict.fromkeys(seen, -math.inf))
         try:
             self._run()
         finally:
             for hook in hooks:
                 hook.remove()
+            apply_budget(self.model, before)
         together = {name: torch.cat(parts).sort().values for name, parts in seen.items()}
-        return {name: values[:: 1 + len(values) // 10000] for name, values in together.items()}
+        step = 1 + max(map(len, together.values())) // MOST_MARGINS
+        return {name: values[::step] for name, values in together.items()}
 
 
 def _keep(margins: list[Tensor], gate: object, arguments: tuple, answer: GateDecision) -> None:
-    margins.append(answer.margin.double())
+    margins.append(answer.margin.cpu().double())  # not every device has float64

@@ -25,7 +25,7 @@ class Evaluation:
     @property
     def acc1(self) -> float:
         """Accuracy, as a fraction."""
-        return float((self.logits.argmax(1) == self.labels).double().mean())
+        return int((self.logits.argmax(1) == self.labels).sum()) / len(self.labels)
 
     @property
     def loss(self) -> float:
@@ -44,7 +44,7 @@ class Evaluation:
 
     def summary(self) -> dict:
         """Plain numbers, as a result file keeps them."""
-        macs, loops, slots = self.macs, self.loops, len(self.costs.loop_macs)
+        macs, loops, slots = self.macs.cpu(), self.loops.cpu(), len(self.costs.loop_macs)  # float64 is not everywhere
         return {
             "images": len(self.labels),
             "acc1": self.acc1,
