@@ -1,5 +1,6 @@
 """Programs of torch.export: equal to eager after reloading, refused when wrong."""
 
+import json
 import logging
 import os
 from pathlib import Path
@@ -46,6 +47,27 @@ def test_a_program_holds_no_paths_and_torch_says_nothing_of_it(tmp_path, monkeyp
 def test_a_compiled_dense_program_equals_eager(tmp_path):
     result = export_program(small_network(), tmp_path / "net.pt2", form="dense", compiled=True)
     assert result.difference < 1e-5
+
+
+def test_a_compiled_file_of_one_size_refuses_others(tmp_path, monkeypatch):
+    """Without the compiler: what it would be given is saved as a program."""
+
+    def compiled(made, path, facts):
+        torch.export.save(made, path, extra_files={program.FACTS: json.dumps(facts)})
+
+    def loaded(path):
+        extra = {program.FACTS: ""}
+        graph = torch.export.load(path, extra_files=extra).module(check_guards=False)
+        graph.get_metadata = lambda: extra
+        return graph
+
+    monkeypatch.setattr(program, "compile_program", compiled)
+    monkeypatch.setattr(torch._inductor, "aoti_load_package", loaded)
+    export_program(small_network(), tmp_path / "net.pt2", form="dense", any_size=False, compiled=True)
+    network = load_program(tmp_path / "net.pt2", compiled=True)
+    assert network(torch.zeros(1, 3, 8, 8))[0].shape == (1, 10)
+    with pytest.raises(ValueError, match=r"give floats \(N, 3, 8, 8\)"):
+        network(torch.zeros(1, 3, 9, 8))
 
 
 class Deaf(torch.nn.Module):

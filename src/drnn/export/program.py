@@ -104,7 +104,8 @@ def export_program(
     network = ExportableNetwork(model, form, norms).eval()
     facts = {"model": model.name, "form": form, "norms": norms, "num_loops": network.num_loops,
              "thresholds": [str(value) for value in network.thresholds.tolist()],
-             "compiled": compiled, **preprocessing.to_dict(), "classes": class_names(model)}  # fmt: skip
+             "compiled": compiled, "any_size": any_size,
+             **preprocessing.to_dict(), "classes": class_names(model)}  # fmt: skip
     with written_whole(path) as made:
         program = trace(network, any_size)
         _forget_places(program)
@@ -146,7 +147,8 @@ def load_program(path: str | Path, compiled: bool = False) -> ProgramNetwork:
     try:
         if compiled:
             graph = torch._inductor.aoti_load_package(str(path))
-            facts, any_size = json.loads(graph.get_metadata()[FACTS]), True
+            facts = json.loads(graph.get_metadata()[FACTS])
+            any_size = facts["any_size"]  # machine code does not tell
         else:
             refuse_code(Path(path))
             extra = {FACTS: ""}
