@@ -124,6 +124,26 @@ def test_measuring_changes_nothing():
     assert not any(module._forward_pre_hooks for module in model.modules())
 
 
+@pytest.mark.parametrize("stage", ["loss", "backward"])
+def test_a_measurement_that_fails_changes_nothing(stage):
+    model, sites = made("lvbn")
+    x, y = batch()
+    cross_entropy(model(x), y).backward()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    gradients = [parameter.grad for parameter in model.parameters()]
+
+    def loss():
+        found = cross_entropy(model(x), y)
+        if stage == "loss":
+            raise MemoryError
+        return torch.stack([found, found])  # no scalar: backward refuses it
+
+    with pytest.raises((MemoryError, RuntimeError)):
+        read_gradients(model, sites, loss)
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+    assert all(old is parameter.grad for old, parameter in zip(gradients, model.parameters(), strict=True))
+
+
 def test_a_pass_without_backward_is_noticed():
     model, sites = made("lvbn")
     with pytest.raises(RuntimeError, match="no backward pass seen"):
@@ -176,6 +196,19 @@ def test_networks_without_loops_and_other_variants_are_refused():
         build_variant("resnet20_cifar", "naive")
     with pytest.raises(ValueError, match="choose one of naive, lvbn, unrolled"):
         build_variant("dr_resnet_digits", "niave")
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize(("field", "value"), [("norm", "lvbn"), ("gate", "linear"), ("target_rate", 0.5)])
+def test_fields_that_the_variants_set_are_refused(variant, field, value):
+    with pytest.raises(ValueError, match=f"overrides of {field} received, which the variants set"):
+        made(variant, **{field: value})
+
+
+@pytest.mark.parametrize("counts", [(-5, 0), (0, -5)])
+def test_fewer_images_than_none_are_refused(counts):
+    with pytest.raises(ValueError, match=f"{counts[0]} training and {counts[1]} test images received"):
+        first_images(load_dataset("digits"), *counts)
 
 
 def test_a_study_trains_measures_and_is_kept(tmp_path):

@@ -83,8 +83,7 @@ def follow(plan: Plan, variant: str, dataset: Dataset) -> Course:
         ValueError: a network without loops, or fewer training images than one batch.
     """
     recipe, course = plan.recipe, Course(variant)
-    if recipe.batch_size > len(dataset.train_images):
-        raise ValueError(f"batch_size {recipe.batch_size} received for {len(dataset.train_images)} training images")
+    require_batch(recipe, dataset)
     model, sites = _build(plan, variant, dataset)
     session = Session(recipe, model, dataset, Workers(dataset.train_images.device))
     for epoch in range(recipe.epochs):
@@ -93,6 +92,18 @@ def follow(plan: Plan, variant: str, dataset: Dataset) -> Course:
             break
         course.epochs.append(_epoch_metrics(recipe, model, variant, dataset, epoch, losses, errors))
     return course
+
+
+def require_batch(recipe: Recipe, dataset: Dataset) -> None:
+    """Before other work: whether `follow` has a batch to train on.
+
+    Raises:
+        ValueError: fewer training images than one batch.
+    """
+    if recipe.batch_size > dataset.num_train:
+        raise ValueError(
+            f"batch_size {recipe.batch_size} received for {dataset.num_train} training images; make it smaller"
+        )
 
 
 def _build(plan: Plan, variant: str, dataset: Dataset) -> tuple[Classifier, list[Site]]:
@@ -140,11 +151,16 @@ def _epoch_metrics(recipe: Recipe, model, variant: str, dataset: Dataset, epoch:
 def first_images(dataset: Dataset, train: int, test: int) -> Dataset:
     """The first images of each part, for a course that must be short; 0 takes all.
 
+    Raises:
+        ValueError: a number below 0.
+
     Example:
         >>> from drnn.data import load_dataset
         >>> len(first_images(load_dataset("digits"), 100, 0).train_images)
         100
     """
+    if train < 0 or test < 0:
+        raise ValueError(f"{train} training and {test} test images received; each is 0, for all, or more")
     return replace(
         dataset,
         train_images=dataset.train_images[: train or None],

@@ -119,7 +119,7 @@ class GradientProbe:
 
 
 def read_gradients(model: nn.Module, sites: list[Site], loss: Callable[[], Tensor]) -> Readings:
-    """Gradients of ``loss()``, which runs ``model`` once; nothing of the model is changed, its buffers included.
+    """Gradients of ``loss()``, which runs ``model`` once; nothing of the model is changed, whatever happens.
 
     Args:
         model: in the mode in which it is to be measured.
@@ -130,11 +130,13 @@ def read_gradients(model: nn.Module, sites: list[Site], loss: Callable[[], Tenso
     for parameter in model.parameters():
         parameter.grad = None  # backward would add to it in place
     buffers = [buffer.clone() for buffer in model.buffers()]
-    with GradientProbe(sites) as probe:
-        loss().backward()
-    for parameter, gradient in zip(model.parameters(), gradients, strict=True):
-        parameter.grad = gradient
-    with torch.no_grad():
-        for buffer, kept in zip(model.buffers(), buffers, strict=True):
-            buffer.copy_(kept)
+    try:
+        with GradientProbe(sites) as probe:
+            loss().backward()
+    finally:
+        for parameter, gradient in zip(model.parameters(), gradients, strict=True):
+            parameter.grad = gradient
+        with torch.no_grad():
+            for buffer, kept in zip(model.buffers(), buffers, strict=True):
+                buffer.copy_(kept)
     return probe.read()

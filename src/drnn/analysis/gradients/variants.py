@@ -9,6 +9,7 @@ from drnn.core import RecursiveBlock
 from drnn.models import Classifier, create_model, model_spec
 
 VARIANTS = ("naive", "lvbn", "unrolled")
+SET = ("norm", "gate", "target_rate")  # fields of a network that are the variants' own
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,10 +44,10 @@ def build_variant(name: str, variant: str, **overrides: Any) -> tuple[Classifier
         name: a network with recursive blocks, such as ``dr_resnet74_cifar``; its weights come from torch's generator.
         variant: "naive" (one batch norm for all loops), "lvbn" (one a loop), or "unrolled" (every loop a block of its
             own, with its own weights and norms: the depth without the sharing).
-        overrides: as in `drnn.create_model`.
+        overrides: as in `drnn.create_model`, but for `SET`.
 
     Raises:
-        ValueError: another variant, or a network without recursive blocks.
+        ValueError: another variant, a network without recursive blocks, or a field that the variants set.
 
     Example:
         >>> [len(build_variant("dr_resnet16_cifar", variant, width=4)[1]) for variant in VARIANTS]
@@ -54,6 +55,11 @@ def build_variant(name: str, variant: str, **overrides: Any) -> tuple[Classifier
     """
     if variant not in VARIANTS:
         raise ValueError(f"variant {variant!r} received; choose one of {', '.join(VARIANTS)}")
+    if given := [field for field in SET if field in overrides]:
+        raise ValueError(
+            f"overrides of {', '.join(given)} received, which the variants set: none has gates, and their norms are "
+            "what is compared; leave them out"
+        )
     blocks, loops = require_loops(name, overrides)
     overrides |= {"gate": None, "target_rate": None}
     if variant == "unrolled":
