@@ -10,6 +10,7 @@ import torch
 from drnn.analysis import Findings, Options, analyse_run
 from drnn.analysis.curves import curves_from_rows
 from drnn.analysis.figures import blocks, curves, images, loops
+from drnn.analysis.findings import write_arrays
 from drnn.analysis.gradients import Plan
 from drnn.analysis.gradients.statistics import with_own_statistics
 from drnn.analysis.loops import early_and_late
@@ -103,11 +104,49 @@ def test_own_statistics_stay_on_the_networks_device_and_precision():
         assert next(with_own_statistics(naive.cuda()).parameters()).is_cuda
 
 
-def test_arrays_of_an_earlier_analysis_are_not_taken_for_todays(tmp_path):
-    Findings(FACTS, {"norms": {"a": np.zeros(2)}, "answers": {"b": np.zeros(2)}}).save(tmp_path)
+def test_arrays_of_an_earlier_analysis_are_removed_and_nobody_elses(tmp_path):
+    own = [tmp_path / "arrays" / name for name in ("norms.npz", "mine.npz", "mine.csv")]
+    own[0].parent.mkdir()
+    for path in own:
+        path.write_text("mine")
+    (tmp_path / "facts.json").write_text('{"files": "norms.npz"}')  # of no analysis
+    Findings(FACTS, {"answers": {"b": np.zeros(2)}}).save(tmp_path)
+    assert [path.read_text() for path in own] == ["mine"] * 3
+    Findings(FACTS, {"norms": {"a": np.zeros(2)}, "answers": {"b": np.zeros((2, 2))}}).save(tmp_path)
+    assert {path.name for path in (tmp_path / "arrays").iterdir()} == {
+        "mine.npz", "mine.csv", "norms.npz", "norms.csv", "answers.npz",
+    }  # fmt: skip
     Findings(FACTS, {"answers": {"b": np.ones(2)}}).save(tmp_path)
-    assert set(Findings.load(tmp_path).tables) == {"answers"}
-    assert [path.name for path in (tmp_path / "arrays").glob("*.csv")] == ["answers.csv"]
+    assert {path.name for path in (tmp_path / "arrays").iterdir()} == {
+        "mine.npz", "mine.csv", "answers.npz", "answers.csv",
+    }  # fmt: skip
+    found = Findings.load(tmp_path)
+    assert (found.facts, set(found.tables)) == (FACTS, {"answers"})
+
+
+def test_an_analysis_that_cannot_be_written_leaves_the_earlier_one(tmp_path):
+    Findings(FACTS, {"norms": {"a": np.zeros(2)}}).save(tmp_path)
+    with pytest.raises(ValueError, match="array 'b' of Python objects received"):
+        Findings(FACTS, {"answers": {"a": np.ones(2), "b": np.array([{}])}}).save(tmp_path)
+    assert set(Findings.load(tmp_path).tables) == {"norms"}
+
+
+def test_an_npz_holds_its_arrays_alone(tmp_path, monkeypatch):
+    def older(file, **arrays):  # than numpy 2.2, where every keyword is an array
+        save(file, **{name: np.asarray(values) for name, values in arrays.items()})
+        names.extend(arrays)
+
+    save, names = np.savez_compressed, []
+    monkeypatch.setattr(np, "savez_compressed", older)
+    write_arrays(tmp_path / "a.npz", {"a": np.zeros(2)})
+    assert names == ["a"]
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"run": "net-0"}', '{"files": [1]}'])
+def test_facts_that_list_no_arrays_are_named(text, tmp_path):
+    (tmp_path / "facts.json").write_text(text)
+    with pytest.raises(ValueError, match=r"facts.json is damaged, or lists no files; make it again with drnn analyze"):
+        Findings.load(tmp_path)
 
 
 @pytest.fixture(scope="module")

@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from drnn.storage import write_atomically, write_json, write_text
+from drnn.storage import Write, json_text, text_writer, write_atomically, write_together
 
-FACTS = "facts.json"
-ARRAYS = "arrays"
+FACTS, ARRAYS = "facts.json", "arrays"
+FILES = "files"  # of the facts on disk: what belongs to them in the folder of arrays
+ENDINGS = (".npz", ".csv")
 
 
 @dataclass(eq=False)
@@ -21,7 +22,7 @@ class Findings:
 
     ``facts`` has ``run``, ``model``, ``weights`` (the first digits of their SHA-256), ``dataset``, ``images``,
     ``trained`` and ``analysed`` (environments: commit, versions, hardware), and one entry a subject; a subject that
-    could not be looked at is in ``left_out`` with the reason.
+    could not be looked at is in ``left_out`` with the reason. A number that is not finite is None.
     """
 
     facts: dict
@@ -30,16 +31,22 @@ class Findings:
     def save(self, folder: Path) -> None:
         """Write facts as JSON, every table as npz, and those whose columns are lists of one length as CSV too.
 
-        Tables of an earlier analysis that are not of this one are removed from the folder of arrays.
+        All are written or none. The facts on disk list the other files; what the facts of an earlier analysis list,
+        and this one does not have, is removed after that, and nothing else is.
+
+        Raises:
+            ValueError: an array of Python objects.
+            OSError: the folder cannot be written.
         """
-        for path in [*(folder / ARRAYS).glob("*.npz"), *(folder / ARRAYS).glob("*.csv")]:
-            if path.stem not in self.tables:
-                path.unlink()
+        arrays = folder / ARRAYS
+        contents: dict[Path, Write] = {}
         for name, table in self.tables.items():
-            write_arrays(folder / ARRAYS / f"{name}.npz", table)
+            contents[arrays / f"{name}.npz"] = _npz_writer(table)
             if {column.shape for column in table.values()} == {(len(next(iter(table.values()))),)}:
-                write_text(folder / ARRAYS / f"{name}.csv", _csv(table))
-        write_json(folder / FACTS, finite(self.facts))
+                contents[arrays / f"{name}.csv"] = text_writer(_csv(table))
+        names = [path.name for path in contents]
+        contents[folder / FACTS] = text_writer(json_text({**finite(self.facts), FILES: names}))
+        write_together(contents, without=[arrays / name for name in _listed(folder) if name not in names])
 
     @classmethod
     def load(cls, folder: Path) -> "Findings":
@@ -47,24 +54,54 @@ class Findings:
 
         Raises:
             FileNotFoundError: no findings there.
+            ValueError: facts that are damaged, or list no arrays.
         """
         if not (folder / FACTS).is_file():
             raise FileNotFoundError(f"{folder} has no {FACTS}; make it with drnn analyze RUN --out {folder}")
+        try:
+            facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+            names = [name for name in facts.pop(FILES) if name.endswith(".npz")]
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ValueError(
+                f"{folder / FACTS} is damaged, or lists no {FILES}; make it again with drnn analyze RUN --out {folder}"
+            ) from error
         tables = {}
-        for path in sorted((folder / ARRAYS).glob("*.npz")):
-            with np.load(path) as arrays:
-                tables[path.stem] = dict(arrays)
-        return cls(json.loads((folder / FACTS).read_text(encoding="utf-8")), tables)
+        for name in names:
+            with np.load(folder / ARRAYS / name) as arrays:
+                tables[name.removesuffix(".npz")] = dict(arrays)
+        return cls(facts, tables)
+
+
+def _listed(folder: Path) -> list[str]:
+    """Arrays that the facts in a folder list as theirs; none where the facts there are not of an analysis."""
+    try:
+        names = json.loads((folder / FACTS).read_text(encoding="utf-8"))[FILES]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+    if not isinstance(names, list):
+        return []
+    return [name for name in names if isinstance(name, str) and Path(name).name == name and name.endswith(ENDINGS)]
 
 
 def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    """Write an npz atomically; nothing in it is pickled."""
+    """Write an npz atomically; nothing in it is pickled.
+
+    Raises:
+        ValueError: an array of Python objects.
+    """
+    write_atomically(path, _npz_writer(arrays))
+
+
+def _npz_writer(arrays: dict[str, np.ndarray]) -> Write:
+    for name, values in arrays.items():
+        if values.dtype.hasobject:  # before numpy 2.2 savez cannot be told not to pickle
+            raise ValueError(f"array {name!r} of Python objects received; give numbers, truth values or text")
 
     def write(part: Path) -> None:
         with open(part, "wb") as file:
-            np.savez_compressed(file, allow_pickle=False, **arrays)
+            np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
-    write_atomically(path, write)
+    return write
 
 
 def finite(value: Any) -> Any:
