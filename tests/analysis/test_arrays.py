@@ -24,7 +24,7 @@ from drnn.analysis.loops import (
     loop_histogram,
     loops_by_class,
 )
-from drnn.analysis.norm_statistics import early_and_late_norms, norm_statistics
+from drnn.analysis.norm_statistics import early_and_late_norms, norm_statistics, norms_of
 from drnn.analysis.robustness import CORRUPTIONS, STRENGTHS, occlusion, robustness
 from drnn.core import RecursiveBlock
 from drnn.data import Normalize, load_dataset
@@ -127,7 +127,8 @@ def test_figure_7_equals_the_slow_reference(network, pictures):
                         np.testing.assert_allclose(array, norm.running[f"{theirs}_{moment}"].numpy(), rtol=1e-9)
                 differing += not np.allclose(entry.executed_mean[loop], entry.skipped_mean[loop])
         assert differing > 0
-        chosen = early_and_late_norms(statistics)
+        arrays = {key: value for entry in statistics for key, value in entry.arrays().items()}
+        chosen = early_and_late_norms(norms_of(arrays))  # as the figure chooses
         assert [(entry.block, entry.norm) for entry in chosen] == [(0, "bn2"), (1, "bn2")]
     finally:
         network.eval()
@@ -171,7 +172,25 @@ def test_groups_add_up_to_all_images(rows):
     assert (table["error"] <= table["high"] + 1e-12).all()
     halves = early_and_late(loops, confidence, wrong)
     assert halves["images"].sum() == len(rows)
+    assert (halves["images"][1] == 0) == (len(set(loops)) == 1)
     assert np.nansum(halves["images"] * halves["accuracy"]) == pytest.approx((~wrong).sum())
+
+
+@pytest.mark.parametrize(
+    ("loops", "early", "most"),
+    [
+        ([1, 2, 2, 3], [True, True, True, False], [2, 3]),
+        ([0, 1, 4, 4, 4], [True, True, False, False, False], [1, 4]),  # the median is the most
+        ([1, 1, 2, 2], [True, True, False, False], [1, 2]),
+        ([3, 3], [True, True], [3, np.nan]),
+    ],
+)
+def test_early_are_those_up_to_the_median_or_those_with_fewer_than_the_most(loops, early, most):
+    early = np.array(early)
+    table = early_and_late(np.array(loops), np.full(len(loops), 0.9), ~early)
+    assert table["images"].tolist() == [early.sum(), (~early).sum()]
+    np.testing.assert_array_equal(table["accuracy"], [1, 0 if (~early).any() else np.nan])
+    np.testing.assert_array_equal(table["most"], most)
 
 
 def test_intervals_against_known_values():

@@ -81,6 +81,15 @@ def test_figure_7_is_signed_with_training_images_and_says_where_nobody_left():
     picture = blocks.norms(Findings(FACTS, {"norms": table}))
     assert "statistics of its training images" in picture.figure.get_supxlabel()
     assert "standard deviations apart and nowhere, since nobody left there" in picture.says
+    only = blocks.norms(Findings(FACTS, {"norms": {key: table[key] for key in table if key.startswith("block0")}}))
+    assert [axes.get_title() for axes in only.figure.axes] == ["block 0, bn2: mean", "block 0, bn2: var"]
+    assert "of the only recursive block. The means lie 0.50 standard deviations apart, root" in only.says
+
+
+def test_early_and_late_are_told_by_their_loops():
+    loops, wrong = np.repeat([1, 4], [4, 6]), np.zeros(10, bool)  # the median is the most
+    tables = {"early_and_late": early_and_late(loops, np.full(10, 0.9), wrong)}
+    assert "Early (at most 1 loop): 4 images, accuracy 100.00%" in blocks.early(Findings(FACTS, tables)).says
 
 
 def test_the_calibration_interval_holds_the_error_and_is_not_shifted_above_it():

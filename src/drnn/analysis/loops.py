@@ -92,26 +92,27 @@ def calibration_error(confidence: np.ndarray, correct: np.ndarray) -> float:
 def early_and_late(loops: np.ndarray, confidence: np.ndarray, wrong: np.ndarray) -> Table:
     """Images that leave early against those that stay: accuracy and calibration error, with intervals; ``(2,)`` each.
 
-    Early are the images with at most the median number of loops, late those with more. Where nobody has more, the
-    second values are NaN. With few images the calibration error is too high, and so are its resamples: its interval is
-    a basic bootstrap's, which mirrors them back, and ends at 0.
+    Early are the images with at most the median number of loops, or, where the median is the most, those with fewer;
+    late are the others, and ``most`` is the most loops of each. Where all images have one number of loops all are
+    early, and the values of the late ones are NaN. With few images the calibration error is too high, and so are its
+    resamples: its interval is a basic bootstrap's, which mirrors them back, and ends at 0.
     """
-    early = loops <= np.median(loops)
-    rows = [_group(confidence[part], ~wrong[part]) for part in (early, ~early)]
-    columns = dict(
-        zip(("images", "accuracy", "low", "high", "ece", "ece_low", "ece_high"), zip(*rows, strict=True), strict=True)
-    )
-    return _table(**columns)
+    fewer = loops[loops < loops.max()]
+    early = loops <= (min(np.median(loops), fewer.max()) if len(fewer) else loops.max())
+    rows = [_group(loops[part], confidence[part], ~wrong[part]) for part in (early, ~early)]
+    names = ("images", "accuracy", "low", "high", "ece", "ece_low", "ece_high", "most")
+    return _table(**dict(zip(names, zip(*rows, strict=True), strict=True)))
 
 
-def _group(confidence: np.ndarray, correct: np.ndarray) -> tuple[float, ...]:
+def _group(loops: np.ndarray, confidence: np.ndarray, correct: np.ndarray) -> tuple[float, ...]:
     count = len(correct)
     if count == 0:
-        return 0, *(float("nan"),) * 6
+        return 0, *(float("nan"),) * 7
     low, high = wilson(int(correct.sum()), count)
     ece, high_ece = basic_bootstrap(lambda rows: calibration_error(confidence[rows], correct[rows]), count)
     error = calibration_error(confidence, correct)
-    return count, float(correct.mean()), float(low), float(high), error, max(ece, 0.0), max(high_ece, error)
+    ends = max(ece, 0.0), max(high_ece, error)
+    return count, float(correct.mean()), float(low), float(high), error, *ends, float(loops.max())
 
 
 def _table(**columns) -> Table:

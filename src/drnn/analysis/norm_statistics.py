@@ -52,7 +52,20 @@ def norm_statistics(model: nn.Module) -> list[NormStatistics]:
     return found
 
 
+def norms_of(arrays: dict[str, np.ndarray]) -> list[NormStatistics]:
+    """What the arrays of several norms, as `NormStatistics.arrays` names them, were made from."""
+    found: dict[tuple[int, str], dict[str, np.ndarray]] = {}
+    for key, values in arrays.items():
+        block, name = key.removeprefix("block").split(".", 1)
+        norm, field = name.rsplit(".", 1)
+        found.setdefault((int(block), norm), {})[field] = values
+    return [NormStatistics(*place, **fields) for place, fields in found.items()]
+
+
 def early_and_late_norms(statistics: list[NormStatistics]) -> list[NormStatistics]:
-    """The last norm of the first and of the last recursive block, as Figure 7 picks an early and a late one."""
+    """The last norm of the first and of the last recursive block, as Figure 7 picks an early and a late one.
+
+    One where there is a single recursive block; none of none.
+    """
     last = {entry.block: entry for entry in statistics}
     return [last[block] for block in dict.fromkeys((min(last), max(last)))] if last else []

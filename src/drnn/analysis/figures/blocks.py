@@ -4,6 +4,7 @@ import numpy as np
 
 from drnn.analysis.figures.style import COLOURS, MAP, Missing, Picture, canvas, provenance, sign
 from drnn.analysis.findings import Findings
+from drnn.analysis.norm_statistics import NormStatistics, early_and_late_norms, norms_of
 
 
 def execution(findings: Findings) -> Picture:
@@ -26,11 +27,8 @@ def execution(findings: Findings) -> Picture:
 
 def early(findings: Findings) -> Picture | Missing:
     """Accuracy and calibration of early leavers against stayers."""
-    table, name, title = (
-        findings.tables["early_and_late"],
-        "early_and_late",
-        "Images that leave early, and those that stay",
-    )
+    table, name = findings.tables["early_and_late"], "early_and_late"
+    title = "Images that leave early, and those that stay"
     if table["images"][1] == 0:
         return Missing(name, title, "every image executes the same number of loops")
     figure, both = canvas(3.0, 1, 2)
@@ -41,12 +39,13 @@ def early(findings: Findings) -> Picture | Missing:
         axes.set_xticks([0, 1], ["early", "late"])
         axes.set(title=label, xlim=(-0.6, 1.6))
         axes.grid(axis="y", alpha=0.3)
+    most = int(table["most"][0])
+    first = f"Early (at most {most} loop{'s' if most != 1 else ''})"
+    columns = [table[key] for key in ("images", "accuracy", "low", "high", "ece", "ece_low", "ece_high")]
     says = "; ".join(
         f"{who}: {count:,.0f} images, accuracy {acc:.2%} ({low:.2%} to {high:.2%}), calibration error {ece:.3f} "
         f"({el:.3f} to {eh:.3f})"
-        for who, count, acc, low, high, ece, el, eh in zip(
-            ("Early (at most the median of loops)", "late"), *table.values(), strict=True
-        )
+        for who, count, acc, low, high, ece, el, eh in zip((first, "late"), *columns, strict=True)
     )
     return Picture(name, title, f"{says}. Intervals are 95 %.", sign(figure, provenance(findings.facts)))
 
@@ -56,27 +55,23 @@ def norms(findings: Findings) -> Picture | Missing:
     name, title = "figure7_statistics", "Statistics of executed and skipped maps (Figure 7)"
     if "norms" not in findings.tables:
         return Missing(name, title, findings.facts["left_out"]["norms"])
-    table = findings.tables["norms"]
-    last = {key.split(".")[0]: key.rsplit(".", 1)[0] for key in table}
-    chosen = [next(iter(last.values())), list(last.values())[-1]]
-    figure, grid = canvas(5.2, 2, 2)
-    distances = []
-    for column, prefix in enumerate(chosen):
-        block, norm = prefix.split(".", 1)
-        for axes, moment in zip(grid[:, column], ("mean", "var"), strict=True):
-            executed, skipped = (table[f"{prefix}.{group}_{moment}"][0] for group in ("executed", "skipped"))
+    chosen = early_and_late_norms(norms_of(findings.tables["norms"]))
+    figure, grid = canvas(5.2, 2, len(chosen), squeeze=False)
+    for column, entry in zip(grid.T, chosen, strict=True):
+        for axes, moment in zip(column, ("mean", "var"), strict=True):
+            executed, skipped = (getattr(entry, f"{group}_{moment}")[0] for group in ("executed", "skipped"))
             order = np.argsort(executed)
             axes.plot(executed[order], color=COLOURS[1], label="executed")
             axes.plot(skipped[order], color=COLOURS[2], linestyle="--", label="skipped")
-            axes.set(title=f"{block.replace('block', 'block ')}, {norm}: {moment}", xlabel="channel, sorted")
+            axes.set(title=f"block {entry.block}, {entry.norm}: {moment}", xlabel="channel, sorted")
             axes.title.set_fontsize(9)
             axes.set_yscale("log" if moment == "var" else "linear")
-        distances.append(_distance(table, prefix))
     grid[0, 0].legend(fontsize=8)
+    where = "the first and of the last recursive block" if len(chosen) > 1 else "the only recursive block"
     says = (
-        "Running mean and variance per channel at the first loop of the first and of the last recursive block. "
-        f"The means lie {' and '.join(map(_apart, distances))}, root mean square over channels: evaluation takes the "
-        "executed ones."
+        f"Running mean and variance per channel at the first loop of {where}. "
+        f"The means lie {' and '.join(_apart(_distance(entry)) for entry in chosen)}, root mean square over channels: "
+        "evaluation takes the executed ones."
     )
     return Picture(name, title, says, sign(figure, provenance(findings.facts, "statistics of its training images")))
 
@@ -85,6 +80,6 @@ def _apart(distance: float) -> str:
     return "nowhere, since nobody left there" if np.isnan(distance) else f"{distance:.2f} standard deviations apart"
 
 
-def _distance(table: dict[str, np.ndarray], prefix: str) -> float:
-    mean, other = (table[f"{prefix}.{group}_mean"][0] for group in ("executed", "skipped"))
-    return float(np.sqrt(np.mean((mean - other) ** 2 / (table[f"{prefix}.executed_var"][0] + 1e-5))))
+def _distance(entry: NormStatistics) -> float:
+    difference = entry.executed_mean[0] - entry.skipped_mean[0]
+    return float(np.sqrt(np.mean(difference**2 / (entry.executed_var[0] + 1e-5))))
