@@ -1,5 +1,6 @@
 """What figures say and sign is what was measured; what cannot be analysed is refused before any work."""
 
+import sys
 from dataclasses import replace
 from itertools import pairwise
 
@@ -220,3 +221,18 @@ def test_gated_networks_that_do_not_loop_are_refused(run, monkeypatch):
 def test_bad_options_get_one_line(arguments, message, capsys):
     assert main(["analyze", *arguments]) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [["runs/none"], ["gradients", "dr_resnet16_cifar"]])
+def test_the_command_looks_where_it_shall_write_and_draw_before_it_works(arguments, tmp_path, monkeypatch, capsys):
+    for work in ("analyse_run", "study"):
+        monkeypatch.setattr(f"drnn.cli.analyze.{work}", lambda *_: pytest.fail("worked before all was checked"))
+    (tmp_path / "figures").touch()
+    assert main(["analyze", *arguments, "--out", str(tmp_path / "figures")]) == 2
+    assert "figures is no folder; name another place" in capsys.readouterr().err
+    assert main(["analyze", *arguments, "--out", str(tmp_path)]) == 2
+    assert "figures is no folder; name another place" in capsys.readouterr().err
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    assert main(["analyze", *arguments, "--out", str(tmp_path / "new")]) == 2
+    assert "pip install 'drnn[plot]'" in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()

@@ -7,6 +7,7 @@ from pathlib import Path
 from drnn.analysis.figures import Missing, Picture
 from drnn.storage import write_text
 
+REPORT, FIGURES = "report.html", "figures"
 STYLE = """
 :root { color-scheme: light; }
 body { margin: 0 auto; max-width: 66rem; padding: 1rem; color: #111; background: #fff; }
@@ -113,6 +114,6 @@ def write_report(folder: Path, title: str, facts: list[tuple[str, str]], picture
     """Write ``report.html`` and, in ``figures/``, every picture as PNG and SVG; returns the report's path."""
     for picture in pictures:
         if isinstance(picture, Picture):
-            picture.save(folder / "figures")
-    write_text(folder / "report.html", report(title, facts, pictures))
-    return folder / "report.html"
+            picture.save(folder / FIGURES)
+    write_text(folder / REPORT, report(title, facts, pictures))
+    return folder / REPORT

@@ -1,17 +1,21 @@
 """``drnn analyze RUN [RUN ...]`` and ``drnn analyze gradients MODEL``."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from jsonargparse import ArgumentParser
 
-from drnn.analysis.figures import draw, draw_study
-from drnn.analysis.findings import ARRAYS
+from drnn.analysis.figures import draw, draw_study, require_matplotlib
+from drnn.analysis.findings import ARRAYS, FACTS
 from drnn.analysis.gradients import Plan, first_images, load_study, save_study, study
+from drnn.analysis.gradients.study import ARRAYS as STUDY_ARRAYS
+from drnn.analysis.gradients.study import FACTS as STUDY_FACTS
 from drnn.analysis.gradients.study import noise_dataset
-from drnn.analysis.report import run_facts, study_rows, write_report
+from drnn.analysis.report import FIGURES, REPORT, run_facts, study_rows, write_report
 from drnn.analysis.runs import Options, analyse_run
 from drnn.data import load_dataset
+from drnn.storage import refuse_place
 from drnn.training import Recipe, find_recipe
 from drnn.training.distributed import choose_device
 
@@ -30,8 +34,9 @@ def runs(argv: list[str]) -> None:
     first, *others = map(Path, options.run)
     device = str(choose_device(options.device))
     looking = Options(options.images, options.data_root, tuple(map(Path, options.logs)), options.course_epochs, device)
-    findings = analyse_run(first, others, looking)
     folder = Path(options.out or first / "analysis")
+    _refuse(folder, (FACTS, f"{ARRAYS}/answers.npz"), options.figures)
+    findings = analyse_run(first, others, looking)
     findings.save(folder)
     if options.figures:
         facts = findings.facts
@@ -39,6 +44,14 @@ def runs(argv: list[str]) -> None:
         report = write_report(folder, title, run_facts(facts), draw(findings))
         print(f"Report: {report.resolve().as_uri()}")
     print(f"Arrays in {folder / ARRAYS}")
+
+
+def _refuse(folder: Path, files: Sequence[str], figures: bool) -> None:
+    """Before long work: whether the results can be written into ``folder``, and drawn where they shall be."""
+    for name in (*files, *((REPORT, f"{FIGURES}/any.png") if figures else ())):
+        refuse_place(folder / name)
+    if figures:
+        require_matplotlib()
 
 
 def runs_parser() -> ArgumentParser:
@@ -83,6 +96,7 @@ def gradients(argv: list[str]) -> None:
     overrides = {key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()}
     plan = Plan(recipe, options.measure_every, overrides)
     folder, courses = Path(options.out or f"runs/gradients-{options.model}"), []
+    _refuse(folder, (STUDY_FACTS, STUDY_ARRAYS), options.figures)
     for course in study(plan, dataset, train):
         courses.append(course)
         save_study(folder, plan, dataset, courses)  # each as soon as it is there: training takes long

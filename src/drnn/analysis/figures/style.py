@@ -61,8 +61,8 @@ class Missing:
     reason: str
 
 
-def canvas(height_in: float, rows: int = 1, columns: int = 1, **options) -> tuple[Any, Any]:
-    """An empty figure and its axes, without touching matplotlib's global state.
+def require_matplotlib() -> Any:
+    """The class of its figures, which needs none of its global state.
 
     Raises:
         ValueError: matplotlib is not installed.
@@ -71,7 +71,16 @@ def canvas(height_in: float, rows: int = 1, columns: int = 1, **options) -> tupl
         from matplotlib.figure import Figure
     except ModuleNotFoundError as error:
         raise ValueError("drawing needs matplotlib, which is an extra: pip install 'drnn[plot]'") from error
-    figure = Figure(figsize=(WIDTH_IN, height_in), layout="constrained")
+    return Figure
+
+
+def canvas(height_in: float, rows: int = 1, columns: int = 1, **options) -> tuple[Any, Any]:
+    """An empty figure and its axes.
+
+    Raises:
+        ValueError: matplotlib is not installed.
+    """
+    figure = require_matplotlib()(figsize=(WIDTH_IN, height_in), layout="constrained")
     return figure, figure.subplots(rows, columns, **options)
 
 
