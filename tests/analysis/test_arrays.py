@@ -301,3 +301,9 @@ def test_logs_are_read_tolerantly(tmp_path):
         read_curves(tmp_path, 10)
     with pytest.raises(FileNotFoundError, match="give the folder of a run"):
         read_curves(tmp_path / "none", 10)
+
+
+def test_a_log_in_the_current_folder_has_its_name(tmp_path, monkeypatch):
+    (tmp_path / "metrics.jsonl").write_text(json.dumps(log(1, 1.0, 1.0)))
+    monkeypatch.chdir(tmp_path)
+    assert read_curves(Path(), 10).name == tmp_path.name

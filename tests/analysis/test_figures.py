@@ -1,5 +1,6 @@
 """What figures say and sign is what was measured; what cannot be analysed is refused before any work."""
 
+import shutil
 import sys
 from dataclasses import replace
 from itertools import pairwise
@@ -15,10 +16,11 @@ from drnn.analysis.findings import write_arrays
 from drnn.analysis.gradients import Plan
 from drnn.analysis.gradients.statistics import with_own_statistics
 from drnn.analysis.loops import early_and_late
-from drnn.analysis.runs import origin
+from drnn.analysis.runs import distinct, origin, trained_in
 from drnn.cli.main import main
 from drnn.models import create_model
 from drnn.training import find_recipe, train
+from drnn.training.checkpoint import load_run
 from drnn.training.run_folder import read_recipe, recipe_text
 
 FACTS = {
@@ -177,6 +179,57 @@ def test_what_cannot_be_analysed_is_refused_before_any_work(run, monkeypatch):
         Options(images=-1)
     with pytest.raises(ValueError, match="measure_every 0 received"):
         Plan(find_recipe("digits"), 0)
+
+
+@pytest.fixture
+def copied(run, tmp_path):
+    """The run again, with changes to its recipe."""
+
+    def copy(**changes):
+        folder = shutil.copytree(run, tmp_path / "copied", dirs_exist_ok=True)
+        (folder / "recipe.yaml").write_text(recipe_text(replace(read_recipe(run), **changes).to_dict()))
+        return folder
+
+    return copy
+
+
+def test_other_runs_are_checked_before_any_work(run, copied, monkeypatch):
+    monkeypatch.setattr("drnn.analysis.subject.Subject.ask", lambda *_: pytest.fail("asked before all was checked"))
+    with pytest.raises(ValueError, match=r"copied is of another recipe \(lr 0.5 for [0-9.]+\); give runs that"):
+        analyse_run(run, [copied(seed=1, name="other", threads=2, lr=0.5)])
+    other = copied(seed=1)
+    with pytest.raises(ValueError, match="batch_size 99 received for 50 training images"):
+        analyse_run(copied(train_images=50), [], Options(course_epochs=1))
+    (copied(seed=1) / "summary.json").write_text("")
+    with pytest.raises(ValueError, match=r"copied.summary.json is damaged"):
+        analyse_run(run, [other])
+
+    def elsewhere(folder, data_root):
+        model, recipe, dataset = load_run(folder, data_root)
+        return model, recipe, replace(dataset, test_images=255 - dataset.test_images) if folder == other else dataset
+
+    monkeypatch.setattr("drnn.analysis.subject.load_run", elsewhere)
+    with pytest.raises(ValueError, match="copied was tested on other images"):
+        analyse_run(run, [other])
+
+
+@pytest.mark.parametrize("name", ["summary.json", "environment.json", "card.json"])
+@pytest.mark.parametrize("text", ["", "[]"])
+def test_damaged_surroundings_are_named(name, text, tmp_path):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ValueError, match=f"{name} is damaged"):
+        trained_in(tmp_path)
+
+
+def test_surroundings_that_are_not_told_are_unknown(tmp_path):
+    assert trained_in(tmp_path) == {}
+    (tmp_path / "card.json").write_text("{}")
+    assert trained_in(tmp_path) == {"commit": None}
+
+
+def test_names_are_told_apart():
+    assert distinct(["a", "b (3)", "b", "b", "a"]) == ["a", "b (3)", "b", "b (4)", "a (5)"]
+    assert distinct(["b", "b (3)", "b"]) == ["b", "b (3)", "b (3) (3)"]
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from drnn.analysis import Findings, Options, analyse_run
@@ -21,6 +22,7 @@ from drnn.analysis.findings import finite
 from drnn.analysis.report import report, run_facts, write_report
 from drnn.cli.main import main
 from drnn.training import find_recipe, train
+from drnn.training.run_folder import recipe_text
 
 LIMIT_BYTES = 5_000_000
 CHROMIUM = shutil.which("chromium")
@@ -46,11 +48,26 @@ def runs(tmp_path_factory):
     return folder / "seed0", folder / "seed1"
 
 
+def log_of_two_classes(folder):
+    """A folder as a run on other data leaves it, worse in evaluation than guessing one of two, not than one of ten."""
+    for part in ("train", "val"):
+        for name in ("cat", "dog"):
+            place = folder / "data" / part / name
+            place.mkdir(parents=True)
+            Image.new("RGB", (8, 8)).save(place / "0.png")
+    recipe = replace(find_recipe("digits"), dataset="imagefolder", data_root=str(folder / "data"))
+    (folder / "recipe.yaml").write_text(recipe_text(recipe.to_dict()))
+    row = {"epoch": 1, "train_loss": 0.5, "test_loss": 2.0, "train_error": 0.1, "test_error": 0.6}
+    (folder / "metrics.jsonl").write_text(json.dumps(row))
+    return folder
+
+
 @pytest.fixture(scope="module")
 def made(runs, tmp_path_factory):
     """The first run's findings, written and read back, and the report that was made from them."""
     folder = tmp_path_factory.mktemp("analysis")
-    analyse_run(runs[0], [runs[1]], Options(images=120, course_epochs=1)).save(folder)
+    options = Options(images=120, logs=(log_of_two_classes(folder / "seed1"),), course_epochs=1)
+    analyse_run(runs[0], [runs[1]], options).save(folder)
     findings = Findings.load(folder)
     pictures = draw(findings)
     write_report(folder, "What a test run learnt", run_facts(findings.facts), pictures)
@@ -67,7 +84,8 @@ def test_arrays_on_disk_are_plain_and_whole(made):
     assert [float(row["mean"]) for row in rows] == findings.tables["by_class"]["mean"].tolist()
     assert not (folder / "arrays" / "execution_map.csv").exists()  # two dimensions: npz alone
     assert {pair["first"] + pair["second"] for pair in findings.facts["agreement"]} == {"seed0seed1"}
-    assert set(findings.facts["curves"]) == {"seed0", "seed1", "naive", "lvbn", "unrolled"}
+    assert set(findings.facts["curves"]) == {"seed0", "seed1", "seed1 (3)", "naive", "lvbn", "unrolled"}
+    assert findings.facts["curves"]["seed1 (3)"]["apart"] == [1]
 
 
 def test_every_picture_is_drawn_signed_and_written_twice(made):

@@ -105,4 +105,4 @@ def read_curves(folder: Path, num_classes: int) -> Curves:
             rows.append(row)
     if not rows:
         raise ValueError(f"{path} has no finished epoch; train longer")
-    return curves_from_rows(folder.name, rows, num_classes)
+    return curves_from_rows(folder.resolve().name, rows, num_classes)

@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from drnn.analysis.agreement import seed_agreement
 from drnn.analysis.answers import Answers
@@ -14,21 +13,22 @@ from drnn.analysis.curves import Curves, curves_of_study, read_curves
 from drnn.analysis.findings import Findings
 from drnn.analysis.galleries import galleries
 from drnn.analysis.gradients import Plan, study
+from drnn.analysis.gradients.course import require_batch
 from drnn.analysis.gradients.study import study_arrays, study_facts
 from drnn.analysis.gradients.variants import require_loops
 from drnn.analysis.loops import early_and_late, error_by_loops, execution_map, loop_histogram, loops_by_class
 from drnn.analysis.norm_statistics import norm_statistics
 from drnn.analysis.robustness import robustness
-from drnn.analysis.subject import Options, load_subject
+from drnn.analysis.subject import Options, Subject, load_others, load_subject
 from drnn.data import Dataset
 from drnn.models import Classifier
 from drnn.provenance import environment
-from drnn.training.run_folder import read_recipe
+from drnn.training.run_folder import ENVIRONMENT, SUMMARY, read_recipe, run_environment, run_summary
+from drnn.training.trainer import load_data
 from drnn.weights.files import fingerprint
 from drnn.weights.folder import CARD
 
 GALLERY, READINGS = 5, 20  # images a class, readings a course
-ENDINGS = ("summary.json", "environment.json")
 RECURSIONS = {  # gate and norm of a recipe that takes parts of its network away
     ("open", "shared"): " without gates, naive recursion",
     ("open", "lvbn"): " without gates, LVBN",
@@ -43,13 +43,13 @@ def analyse_run(folder: Path, others: Sequence[Path] = (), options: Options | No
 
     Args:
         folder: the run.
-        others: runs of the same network with other seeds, for the agreement of their loops.
+        others: runs of the same recipe with other seeds, for the agreement of their loops.
         options: see `Options`.
 
     Raises:
         FileNotFoundError: no finished run in a folder, or no data.
-        ValueError: a network in which no block loops, a data set that is read from files, runs on other test images,
-            or a damaged file.
+        ValueError: a network in which no block loops, a data set that is read from files, runs of other recipes or on
+            other test images, a course without a batch to train on, or a damaged file.
     """
     options = options or Options()
     logs = [folder, *others, *options.logs]
@@ -58,13 +58,17 @@ def analyse_run(folder: Path, others: Sequence[Path] = (), options: Options | No
             raise ValueError(f"{run} received twice; give each run once")
     subject, recipe = load_subject(folder, options)
     require_loops(recipe.model)
-    curves = [(read_curves(run, len(subject.dataset.classes)), origin(run)) for run in logs]
+    if options.course_epochs:
+        require_batch(recipe, subject.dataset)
+    same = load_others(others, subject, recipe, options)
+    curves = [(read_curves(run, num_classes_of(run, subject.dataset)), origin(run)) for run in logs]
+    names = distinct([curve.name for curve, _ in curves])
     answers = subject.ask()
     findings = Findings(_facts(folder, recipe.model, subject.dataset, answers))
     _add_loops(findings, answers)
     _add_norms(findings, subject.model)
     _add_gallery(findings, answers, subject.dataset)
-    _add_agreement(findings, answers, subject.dataset, others, options)
+    _add_agreement(findings, answers, same, names)
     seen = robustness(lambda worse: _loops_and_errors(subject.ask(worse)), subject.dataset.test_images)
     findings.tables |= {f"robustness_{name}": table for name, table in seen.items()}
     recipe = replace(recipe, epochs=options.course_epochs or recipe.epochs)
@@ -73,7 +77,7 @@ def analyse_run(folder: Path, others: Sequence[Path] = (), options: Options | No
     courses = list(study(plan, subject.dataset, train=options.course_epochs > 0))
     findings.tables["gradients"] = study_arrays(courses)
     findings.facts["gradients"] = study_facts(plan, subject.dataset, courses)
-    _add_curves(findings, curves, subject.dataset)
+    _add_curves(findings, curves, names, subject.dataset)
     return findings
 
 
@@ -98,13 +102,45 @@ def _facts(folder: Path, model: str, dataset: Dataset, answers: Answers) -> dict
     }
 
 
+def distinct(names: Sequence[str]) -> list[str]:
+    """The same names, those that came before with their place behind.
+
+    Example:
+        >>> distinct(["run", "other", "run"])
+        ['run', 'other', 'run (3)']
+    """
+    found: list[str] = []
+    for place, name in enumerate(names, 1):
+        while name in found:
+            name = f"{name} ({place})"
+        found.append(name)
+    return found
+
+
+def num_classes_of(folder: Path, dataset: Dataset) -> int:
+    """K of a run: that of ``dataset`` where it was trained on it, otherwise its own data set's."""
+    recipe = read_recipe(folder)
+    return len(dataset.classes if recipe.dataset == dataset.name else load_data(recipe).classes)
+
+
 def trained_in(folder: Path) -> dict:
-    """The surroundings a run was trained in, as far as its folder tells; of a released one, the card's commit."""
-    for name in (*ENDINGS, CARD):
-        if (folder / name).is_file():
-            values = json.loads((folder / name).read_text(encoding="utf-8"))
-            return values.get("environment", values) if name != CARD else {"commit": values["commit"]}
-    return {}
+    """The surroundings a run was trained in, as far as its folder tells; of a released one, the card's commit.
+
+    Raises:
+        ValueError: a damaged file.
+    """
+    if (folder / SUMMARY).is_file():
+        return run_summary(folder).get("environment", {})
+    if (folder / ENVIRONMENT).is_file():
+        return run_environment(folder)
+    return {"commit": _commit_on(folder / CARD)} if (folder / CARD).is_file() else {}
+
+
+def _commit_on(card: Path) -> str | None:
+    try:
+        return json.loads(card.read_text(encoding="utf-8")).get("commit")
+    except (ValueError, AttributeError) as error:
+        raise ValueError(f"{card} is damaged: {error}") from error
 
 
 def _add_loops(findings: Findings, answers: Answers) -> None:
@@ -137,20 +173,11 @@ def _add_gallery(findings: Findings, answers: Answers, dataset: Dataset) -> None
     }  # fmt: skip
 
 
-def _add_agreement(
-    findings: Findings, answers: Answers, dataset: Dataset, others: Sequence[Path], options: Options
-) -> None:
+def _add_agreement(findings: Findings, answers: Answers, others: Sequence[Subject], names: Sequence[str]) -> None:
     if not others:
         findings.facts["left_out"]["agreement"] = "one run given; add runs of the same recipe with other seeds"
         return
-    loops = [answers.loops]
-    for folder in others:
-        subject, _ = load_subject(folder, options)
-        if not torch.equal(subject.dataset.test_images, dataset.test_images):
-            raise ValueError(f"{folder} was tested on other images than {findings.facts['run']}; give runs on the same")
-        loops.append(subject.ask().loops)
-    names = [findings.facts["run"], *(folder.resolve().name for folder in others)]
-    pairs = seed_agreement(loops)
+    pairs = seed_agreement([answers.loops, *(subject.ask().loops for subject in others)])
     findings.facts["agreement"] = [{**p, "first": names[p["first"]], "second": names[p["second"]]} for p in pairs]
 
 
@@ -163,12 +190,12 @@ def origin(folder: Path) -> str:
     return f"{recipe.model}{changed}, {recipe.dataset}, {images} training images, tested on {tested}, commit {commit}"
 
 
-def _add_curves(findings: Findings, logs: list[tuple[Curves, str]], dataset: Dataset) -> None:
-    """Logs of the runs, and of the variants where these were trained."""
+def _add_curves(findings: Findings, logs: list[tuple[Curves, str]], names: Sequence[str], dataset: Dataset) -> None:
+    """Logs of the runs, by their names, and of the variants where these were trained."""
     here, marks = f"without gates, {dataset.name}, {len(dataset.train_images)} training images, here", {}
     variants = [(curve, here) for curve in curves_of_study(findings.facts["gradients"])]
-    for number, (curve, source) in enumerate(logs + variants):
-        name = f"{curve.name} ({number + 1})" if curve.name in marks else curve.name
+    names = distinct([*names, *(curve.name for curve, _ in variants)])
+    for name, (curve, source) in zip(names, logs + variants, strict=True):
         findings.tables[f"curves_{name}"] = curve.columns
         marks[name] = {**curve.marks, "from": source}
     findings.facts["curves"] = marks

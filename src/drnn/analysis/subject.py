@@ -1,9 +1,11 @@
 """Whom to ask: a run's network and the images it is shown."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from drnn.analysis.answers import Answers, answers_of
@@ -12,6 +14,9 @@ from drnn.data import Dataset, Normalize
 from drnn.models import Classifier
 from drnn.training import Recipe, evaluate
 from drnn.training.checkpoint import load_run
+from drnn.training.run_folder import MOVABLE
+
+FREE = ("name", "seed", *MOVABLE)  # fields of a recipe in which runs may differ whose loops are compared
 
 
 @dataclass(frozen=True)
@@ -71,3 +76,29 @@ def load_subject(folder: Path, options: Options) -> tuple[Subject, Recipe]:
         count = options.images
         dataset = replace(dataset, test_images=dataset.test_images[:count], test_labels=dataset.test_labels[:count])
     return Subject(model.to(options.device), dataset.to(options.device)), recipe
+
+
+def load_others(folders: Sequence[Path], first: Subject, recipe: Recipe, options: Options) -> list[Subject]:
+    """The networks of runs of the same recipe with other seeds, to ask about the same images.
+
+    Args:
+        folders: the runs.
+        first: the subject that they are compared with.
+        recipe: its recipe.
+        options: those it was loaded with.
+
+    Raises:
+        FileNotFoundError: as `load_subject`.
+        ValueError: likewise; or a run of another recipe, or tested on other images.
+    """
+    found, asked = [], recipe.to_dict()
+    for folder in folders:
+        subject, other = load_subject(folder, options)
+        there = other.to_dict()
+        if differing := [key for key in asked if key not in FREE and there[key] != asked[key]]:
+            changes = ", ".join(f"{key} {there[key]!r} for {asked[key]!r}" for key in differing)
+            raise ValueError(f"{folder} is of another recipe ({changes}); give runs that differ in their seeds alone")
+        if not torch.equal(subject.dataset.test_images, first.dataset.test_images):
+            raise ValueError(f"{folder} was tested on other images; give runs that were tested on the same")
+        found.append(replace(subject, dataset=first.dataset))  # one copy for all
+    return found
