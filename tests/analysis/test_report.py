@@ -188,8 +188,17 @@ def test_the_command_writes_a_report_and_prints_its_link(runs, tmp_path, capsys)
     assert main(["analyze", str(runs[0]), "--images", "60", "--device", "cpu", "--out", str(out)]) == 0
     printed = capsys.readouterr().out
     assert (out / "report.html").resolve().as_uri() in printed
-    assert "untrained" not in Findings.load(out).facts["left_out"]
-    assert "agreement" in Findings.load(out).facts["left_out"]
+    assert set(Findings.load(out).facts["left_out"]) == {"agreement"}
+
+
+def test_one_image_is_told_without_intervals_and_correlations(runs, tmp_path):
+    other, out = shutil.copytree(runs[1], tmp_path / "seed0"), tmp_path / "out"
+    assert main(["analyze", str(runs[0]), str(other), "--images", "1", "--device", "cpu", "--out", str(out)]) == 0
+    text = (out / "report.html").read_text()
+    assert "agreement of loops, seed0 and seed0 (2)</th><td>one of them gives every image the same loops<" in text
+    assert "one image has no interval" in text
+    assert not re.search(r"\bnan\b", re.sub('base64,[^"]+', "", text))
+    assert draw(Findings.load(out))[0].says in text
 
 
 def test_arrays_need_no_drawing(runs, tmp_path, monkeypatch, capsys):

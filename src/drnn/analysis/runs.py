@@ -10,7 +10,7 @@ import numpy as np
 from drnn.analysis.agreement import seed_agreement
 from drnn.analysis.answers import Answers
 from drnn.analysis.curves import Curves, curves_of_study, read_curves
-from drnn.analysis.findings import Findings
+from drnn.analysis.findings import Findings, finite
 from drnn.analysis.galleries import galleries
 from drnn.analysis.gradients import Plan, study
 from drnn.analysis.gradients.course import require_batch
@@ -78,7 +78,7 @@ def analyse_run(folder: Path, others: Sequence[Path] = (), options: Options | No
     findings.tables["gradients"] = study_arrays(courses)
     findings.facts["gradients"] = study_facts(plan, subject.dataset, courses)
     _add_curves(findings, curves, names, subject.dataset)
-    return findings
+    return Findings(finite(findings.facts), findings.tables)
 
 
 def _loops_and_errors(answers: Answers) -> tuple[np.ndarray, np.ndarray]:

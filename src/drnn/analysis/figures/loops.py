@@ -14,10 +14,12 @@ def histogram(findings: Findings) -> Picture:
     figure, axes = canvas(3.2)
     axes.bar(table["loops"], table["images"], color="#9ccbe3", edgecolor="black", linewidth=0.7)
     axes.axvline(found["mean"], color=COLOURS[0], label=f"mean {found['mean']:.2f}")
+    interval = "one image has no interval"
+    if found["mean_low"] is not None:
+        interval = f"95 % interval {found['mean_low']:.2f} to {found['mean_high']:.2f}"
     says = (
-        f"An image executes {found['mean']:.2f} of {table['loops'][-1]} loops on average (95 % interval "
-        f"{found['mean_low']:.2f} to {found['mean_high']:.2f}), with a standard deviation of {found['std']:.2f}; "
-        f"the most is {found['most']}."
+        f"An image executes {found['mean']:.2f} of {table['loops'][-1]} loops on average ({interval}), with a "
+        f"standard deviation of {found['std']:.2f}; the most is {found['most']}."
     )
     if found["expected"] is not None:
         expected, rate = found["expected"], findings.facts["target_rate"]
