@@ -19,7 +19,8 @@ result = evaluate(model, dataset.test_images, dataset.test_labels, Normalize(dat
 answers = answers_of(result, dataset.classes, model.target_rate)
 
 histogram = loop_histogram(answers.loops, answers.slots, answers.target_rate)
-print(f"{run.name}: {histogram['mean']:.2f} loops an image, {histogram['expected']:.2f} expected at the target rate")
+expected = "" if answers.target_rate is None else f", {histogram['expected']:.2f} expected at the target rate"
+print(f"{run.name}: {histogram['mean']:.2f} loops an image{expected}")
 for loops, images in enumerate(histogram["images"]):
     print(f"{loops:3} loops {images:5} images {'#' * int(60 * images / histogram['images'].max())}")
 

@@ -21,10 +21,12 @@ from drnn.analysis.figures import Missing, draw, style
 from drnn.analysis.findings import finite
 from drnn.analysis.report import report, run_facts, write_report
 from drnn.cli.main import main
+from drnn.data import load_dataset
 from drnn.training import find_recipe, train
-from drnn.training.run_folder import recipe_text
+from drnn.training.run_folder import build_model, recipe_text, save_weights
 
 LIMIT_BYTES = 5_000_000
+EXAMPLE = Path(__file__).parents[2] / "examples" / "what_it_learnt.py"
 CHROMIUM = shutil.which("chromium")
 
 
@@ -211,10 +213,17 @@ def test_arrays_need_no_drawing(runs, tmp_path, monkeypatch, capsys):
 
 
 def test_the_example_prints_what_the_report_shows(runs):
-    example = Path(__file__).parent.parent.parent / "examples" / "what_it_learnt.py"
-    done = subprocess.run([sys.executable, str(example), str(runs[0])], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, str(EXAMPLE), str(runs[0])], capture_output=True, text=True, check=True)
     assert "seed0: " in done.stdout
     assert len(re.findall(r"^class ", done.stdout, re.MULTILINE)) == 10
+
+
+def test_the_example_knows_networks_whose_gates_were_left_open(tmp_path):
+    recipe = replace(find_recipe("digits"), gate="open")
+    (tmp_path / "recipe.yaml").write_text(recipe_text(recipe.to_dict()))
+    save_weights(tmp_path / "model.safetensors", build_model(recipe, load_dataset("digits")))
+    done = subprocess.run([sys.executable, str(EXAMPLE), str(tmp_path)], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith(f"{tmp_path.name}: 6.00 loops an image\n")
 
 
 def test_gradients_of_an_untrained_network_need_no_data(tmp_path, capsys):

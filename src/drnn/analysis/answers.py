@@ -55,11 +55,12 @@ def answers_of(result: Evaluation, classes: tuple[str, ...], target_rate: float 
     """Plain arrays of an evaluation.
 
     Raises:
-        ValueError: a network without gated blocks: it has nothing to say here.
+        ValueError: a network none of whose blocks loops or has a gate: it has nothing to say here. One whose gates were
+            left open loops, and its ``target_rate`` is None.
     """
     if not result.costs.slots:
         raise ValueError(
-            "this network has no gates, so there are no loops to analyse; give the run of a 'dr_*' network"
+            "this network has no loops and no gates, so there is nothing to analyse; give the run of a 'dr_*' network"
         )
     confidence, predicted = result.logits.softmax(1).max(1)
     return Answers(
