@@ -195,9 +195,7 @@ def copied(run, tmp_path):
 
 def test_other_runs_are_checked_before_any_work(run, copied, monkeypatch):
     monkeypatch.setattr("drnn.analysis.subject.Subject.ask", lambda *_: pytest.fail("asked before all was checked"))
-    with pytest.raises(ValueError, match=r"copied is of another recipe \(lr 0.5 for [0-9.]+\); give runs that"):
-        analyse_run(run, [copied(seed=1, name="other", threads=2, lr=0.5)])
-    other = copied(seed=1)
+    other = copied(seed=1, name="other", threads=2, lr=0.5)
     with pytest.raises(ValueError, match="batch_size 99 received for 50 training images"):
         analyse_run(copied(train_images=50), [], Options(course_epochs=1))
     (copied(seed=1) / "summary.json").write_text("")
@@ -210,6 +208,14 @@ def test_other_runs_are_checked_before_any_work(run, copied, monkeypatch):
 
     monkeypatch.setattr("drnn.analysis.subject.load_run", elsewhere)
     with pytest.raises(ValueError, match="copied was tested on other images"):
+        analyse_run(run, [other])
+
+    def of_another_network(folder, data_root):
+        model, recipe, dataset = load_run(folder, data_root)
+        return model, replace(recipe, model="dr_resnet16_cifar") if folder == other else recipe, dataset
+
+    monkeypatch.setattr("drnn.analysis.subject.load_run", of_another_network)
+    with pytest.raises(ValueError, match=r"copied is a run of dr_resnet16_cifar; give runs of dr_resnet_digits"):
         analyse_run(run, [other])
 
 

@@ -14,9 +14,6 @@ from drnn.data import Dataset, Normalize
 from drnn.models import Classifier
 from drnn.training import Recipe, evaluate
 from drnn.training.checkpoint import load_run
-from drnn.training.run_folder import MOVABLE
-
-FREE = ("name", "seed", *MOVABLE)  # fields of a recipe in which runs may differ whose loops are compared
 
 
 @dataclass(frozen=True)
@@ -79,7 +76,7 @@ def load_subject(folder: Path, options: Options) -> tuple[Subject, Recipe]:
 
 
 def load_others(folders: Sequence[Path], first: Subject, recipe: Recipe, options: Options) -> list[Subject]:
-    """The networks of runs of the same recipe with other seeds, to ask about the same images.
+    """The same network of other runs, of other seeds or recipes, to ask about the same images.
 
     Args:
         folders: the runs.
@@ -89,15 +86,13 @@ def load_others(folders: Sequence[Path], first: Subject, recipe: Recipe, options
 
     Raises:
         FileNotFoundError: as `load_subject`.
-        ValueError: likewise; or a run of another recipe, or tested on other images.
+        ValueError: likewise; or a run of another network, or tested on other images.
     """
-    found, asked = [], recipe.to_dict()
+    found = []
     for folder in folders:
         subject, other = load_subject(folder, options)
-        there = other.to_dict()
-        if differing := [key for key in asked if key not in FREE and there[key] != asked[key]]:
-            changes = ", ".join(f"{key} {there[key]!r} for {asked[key]!r}" for key in differing)
-            raise ValueError(f"{folder} is of another recipe ({changes}); give runs that differ in their seeds alone")
+        if other.model != recipe.model:
+            raise ValueError(f"{folder} is a run of {other.model}; give runs of {recipe.model} to compare with")
         if not torch.equal(subject.dataset.test_images, first.dataset.test_images):
             raise ValueError(f"{folder} was tested on other images; give runs that were tested on the same")
         found.append(replace(subject, dataset=first.dataset))  # one copy for all
