@@ -164,12 +164,27 @@ def picture(mode, size=(9, 7), **save):
     [
         ("L", {"format": "PNG"}), ("P", {"format": "PNG"}), ("RGBA", {"format": "PNG"}), ("1", {"format": "PNG"}),
         ("CMYK", {"format": "JPEG"}), ("L", {"format": "JPEG"}), ("RGB", {"format": "BMP"}),
-        ("RGB", {"format": "TIFF"}),
+        ("RGB", {"format": "TIFF"}), ("RGBA", {"format": "WEBP", "lossless": True}),
+        ("P", {"format": "GIF", "save_all": True, "append_images": [Image.new("L", (9, 7))]}),
     ],
 )  # fmt: skip
 @pytest.mark.filterwarnings("ignore:'mode' parameter is deprecated")
 def test_images_of_any_colours_are_read(mode, save):
-    assert decode(Record("it", picture(mode, **save), 0)).shape == (3, 7, 9)
+    content = picture(mode, **save)
+    pixels = decode(Record("it", content, 0))
+    assert (pixels.dtype, pixels.shape) == (torch.uint8, (3, 7, 9))
+    with Image.open(io.BytesIO(content)) as image:
+        shown = image.convert("RGBA")
+    on_white = Image.alpha_composite(Image.new("RGBA", shown.size, "white"), shown).convert("RGB")
+    assert (pixels.permute(1, 2, 0).int() - torch.from_numpy(np.array(on_white)).int()).abs().max() <= 1
+
+
+def test_sixteen_bits_are_scaled_to_eight():
+    buffer, eight = io.BytesIO(), np.arange(63, dtype=np.uint16).reshape(7, 9) * 4
+    Image.fromarray(eight * 257).save(buffer, "PNG")
+    pixels = decode(Record("it", buffer.getvalue(), 0))
+    assert pixels.dtype == torch.uint8
+    assert torch.equal(pixels, torch.from_numpy(eight.astype(np.uint8)).expand(3, 7, 9))
 
 
 @pytest.mark.filterwarnings("ignore:'mode' parameter is deprecated")

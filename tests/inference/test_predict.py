@@ -18,9 +18,10 @@ from torchvision.transforms import v2
 from drnn.cli.main import main
 from drnn.cli.predict import WRITERS
 from drnn.data import StreamedDataset
+from drnn.data.decoding import MAX_PIXELS, UnreadableImage
 from drnn.data.records import Record
 from drnn.data.streamed import cut_centre, decode
-from drnn.inference.images import MAX_PIXELS, UnreadableImage, read_image
+from drnn.inference.images import read_image
 from drnn.inference.predict import Prediction
 from drnn.training import find_recipe, train
 from drnn.training.checkpoint import load_run
@@ -71,14 +72,16 @@ def test_transparency_shows_white(tmp_path):
     assert (read_image(tmp_path / "clear.png", (3, 8, 8)) == 255).all()
 
 
-def test_a_camera_held_upright_stays_upright(tmp_path):
+@pytest.mark.parametrize("ending", ["png", "jpg", "tif"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_camera_held_upright_stays_upright(tmp_path, channels, ending):
     picture = Image.new("L", (8, 8), 0)
     picture.paste(255, (0, 0, 8, 4))
     exif = Image.Exif()
     exif[0x0112] = 3  # upside down
-    picture.save(tmp_path / "turned.png", exif=exif)
-    image = read_image(tmp_path / "turned.png", (1, 8, 8))
-    assert image[0, 0].float().mean() == 0
+    picture.save(tmp_path / f"turned.{ending}", exif=exif)
+    image = read_image(tmp_path / f"turned.{ending}", (channels, 8, 8)).float()
+    assert image[0, 0].mean() < 10 < 200 < image[0, -1].mean()
 
 
 def damage(folder):
@@ -229,6 +232,26 @@ def test_prediction_and_evaluation_see_the_same_pixels(tmp_path, shape, side, en
     larger = 256 if side == 224 else side
     paper = v2.Compose([v2.Resize((larger, larger), antialias=True), v2.CenterCrop(side)])
     assert torch.equal(tested, paper(decode(record)))
+
+
+def test_prediction_and_evaluation_decode_alike(odd):
+    """Whatever the kind: turned, transparent, in palettes, moving, of 16 bits, ..."""
+    picture, exif = Image.open(odd / "a_rgb.png"), Image.Exif()
+    for orientation in range(1, 9):
+        exif[0x0112] = orientation
+        for ending in ("png", "jpg", "webp", "tif"):
+            picture.save(odd / f"k_{orientation}.{ending}", exif=exif)
+    picture.save(odd / "l_damaged_exif.jpg", exif=b"Exif\0\0nonsense")
+    picture.save(odd / "m_moving.gif", save_all=True, append_images=[Image.new("RGB", picture.size)])
+    clear = picture.convert("RGBA")
+    clear.putalpha(100)
+    for ending in ("png", "webp"):
+        clear.save(odd / f"n_clear.{ending}")
+    files = sorted(odd.iterdir())
+    records = [Record(file.name, file.read_bytes(), 0) for file in files]
+    tested = StreamedDataset("odd", records, records, ("a",), 32, workers=0).test_images
+    for file, pixels in zip(files, tested, strict=True):
+        assert torch.equal(read_image(file, (3, 32, 32)), pixels), file.name
 
 
 def test_a_strip_is_never_scaled_as_a_whole():

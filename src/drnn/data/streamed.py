@@ -1,13 +1,11 @@
 """A data set that is read from files as it goes, by several processes."""
 
 import signal
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from io import BytesIO
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Subset
@@ -15,6 +13,7 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional
 
 from drnn.data.batches import ALONE, EpochPlan, Share, part_of
+from drnn.data.decoding import UnreadableImage, decode_file
 from drnn.data.records import Record
 from drnn.data.seeds import seed_of
 from drnn.data.source import Augmentation
@@ -32,7 +31,7 @@ class StreamedDataset:
     augmentation says. Test images: see `cut_centre`.
 
     Attributes:
-        name: as `drnn.data.load_dataset` knows it.
+        name: as `drnn.data.load_streamed` knows it.
         train: encoded training images.
         test: encoded test images.
         classes: K names.
@@ -126,34 +125,14 @@ class Decoded(torch.utils.data.Dataset):
 
 
 def decode(record: Record) -> Tensor:
-    """An encoded image as uint8 ``(3, H, W)``, whatever its colours.
+    """An encoded image as uint8 ``(3, H, W)``, whatever its colours, see `drnn.data.decoding.decode_file`.
 
     Raises:
         ValueError: it cannot be decoded; the message names it.
     """
     try:
-        return _decode_with_torchvision(record)
-    except (ImportError, RuntimeError, ValueError):
-        return _decode_with_pillow(record)
-
-
-def _decode_with_torchvision(record: Record) -> Tensor:
-    """About twice as fast as Pillow; its makers mean to move it to another package, and say so at every call."""
-    from torchvision.io import ImageReadMode, decode_image
-
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "The image decoding", DeprecationWarning)
-        return decode_image(torch.frombuffer(bytearray(record.content), dtype=torch.uint8), ImageReadMode.RGB)
-
-
-def _decode_with_pillow(record: Record) -> Tensor:
-    """For the formats that torchvision does not know."""
-    from PIL import Image
-
-    try:
-        with Image.open(BytesIO(record.content)) as image:
-            return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)
-    except (OSError, ValueError, SyntaxError) as error:
+        return decode_file(BytesIO(record.content))
+    except UnreadableImage as error:
         raise ValueError(f"{record.name} cannot be decoded ({error}); remove or mend it") from error
 
 

@@ -1,0 +1,101 @@
+"""How an encoded image becomes pixels: one rule for what a network is trained and tested on, and answers for."""
+
+import warnings
+from contextlib import suppress
+from typing import BinaryIO, Literal
+
+import numpy as np
+import torch
+from PIL import ExifTags, Image, UnidentifiedImageError
+from torch import Tensor
+
+MAX_PIXELS = 178_956_970  # Pillow's own limit; a file that claims more is refused before it is decoded
+TOO_LARGE = f"more than {MAX_PIXELS:,} pixels, the most that is read; scale it down first"
+TURNS = {  # what sets a picture upright, by EXIF's orientation; 1 is upright
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+class UnreadableImage(ValueError):
+    """What is no usable image; the message says why."""
+
+
+def decode_file(file: BinaryIO, mode: Literal["L", "RGB"] = "RGB") -> Tensor:
+    """One image, turned upright, transparent parts white, 16 bits scaled to 8, grey ("L") or in colours.
+
+    Args:
+        file: open and seekable, of any format that Pillow knows; the first frame of several.
+        mode: "L" or "RGB".
+
+    Shape: uint8 ``(1, H, W)`` or ``(3, H, W)``.
+
+    Raises:
+        UnreadableImage: no image, truncated, or more than `MAX_PIXELS`.
+    """
+    try:
+        with warnings.catch_warnings():
+            # damaged metadata and large pictures, which are read all the same, and torchvision's plans
+            for category in (UserWarning, Image.DecompressionBombWarning):
+                warnings.simplefilter("ignore", category)
+            warnings.filterwarnings("ignore", "The image decoding", DeprecationWarning)
+            return _decode(file, mode)
+    except UnreadableImage:
+        raise
+    except Image.DecompressionBombError as error:
+        raise UnreadableImage(TOO_LARGE) from error
+    except UnidentifiedImageError as error:
+        raise UnreadableImage("no image of a format that is known") from error
+    except Exception as error:  # on damaged files decoders raise whatever they stumble over
+        raise UnreadableImage(" ".join(str(error).split()) or type(error).__name__) from error
+
+
+def _decode(file: BinaryIO, mode: str) -> Tensor:
+    with Image.open(file) as image:  # the header alone
+        if image.width * image.height > MAX_PIXELS:
+            raise UnreadableImage(TOO_LARGE)
+        jpeg = image.format in ("JPEG", "MPO") and image.mode in ("L", "RGB")
+        if mode == "RGB" and jpeg and _orientation(image) not in TURNS:
+            with suppress(ImportError, RuntimeError, ValueError):  # then Pillow decodes it, or says what is wrong
+                return _decode_with_torchvision(file)
+        image.load()  # which turns some formats by itself
+        turn = TURNS.get(_orientation(image))
+        pixels = np.array(_to_eight_bits(image if turn is None else image.transpose(turn), mode), dtype=np.uint8)
+    return torch.from_numpy(pixels[None] if mode == "L" else pixels.transpose(2, 0, 1))
+
+
+def _decode_with_torchvision(file: BinaryIO) -> Tensor:
+    """About twice as fast as Pillow; its makers mean to move it to another package."""
+    from torchvision.io import ImageReadMode, decode_image
+
+    file.seek(0)
+    return decode_image(torch.frombuffer(bytearray(file.read()), dtype=torch.uint8), ImageReadMode.RGB)
+
+
+def _orientation(image: Image.Image) -> int:
+    """As its metadata say; upright where they are damaged, as the picture may be whole for all that."""
+    try:
+        return image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # whatever their parser stumbles over
+        return 1
+
+
+def _to_eight_bits(image: Image.Image, mode: str) -> Image.Image:
+    """Any of Pillow's modes to "L" or "RGB"."""
+    if image.mode.startswith("I;16") or image.mode == "I":
+        values = np.asarray(image).astype(np.float64)
+        image = Image.fromarray((values / 257).clip(0, 255).round().astype(np.uint8))
+    elif image.mode == "F":
+        values = np.nan_to_num(np.asarray(image, dtype=np.float64))
+        scale = 255.0 if values.max(initial=0) <= 1 else 1.0
+        image = Image.fromarray((values * scale).clip(0, 255).round().astype(np.uint8))
+    if image.has_transparency_data:
+        shown = image.convert("RGBA")
+        paper = Image.new("RGBA", shown.size, "white")
+        image = Image.alpha_composite(paper, shown)
+    return image.convert(mode)
