@@ -129,6 +129,58 @@ def test_unknown_names_and_fields_answer_with_what_there_is():
         create_model("resnet20_cifar", loops=(1, 2))
 
 
+@pytest.mark.parametrize(
+    ("name", "overrides", "message"),
+    [
+        ("resnet20_cifar", {"blocks": 3}, "blocks 3 received; give whole numbers, 1 or more"),
+        ("resnet20_cifar", {"blocks": (3, 3.0, 3)}, "blocks .* received; give whole numbers"),
+        ("dr_mobilenetv2", {"loops": [0] * 7}, "loops .* received; give whole numbers, 1 or more"),
+        ("resnet20_cifar", {"num_classes": 0}, "num_classes 0 received; give a whole number, 1 or more"),
+        ("resnet20_cifar", {"num_classes": "10"}, "num_classes '10' received; give a whole number"),
+        ("rcnn160_cifar", {"width": True}, "width True received; give a whole number"),
+        ("resnet20_cifar", {"in_chans": 0}, r"input_size \(0, 32, 32\) received; give whole numbers"),
+        ("resnet20_cifar", {"in_chans": 1, "input_size": 32}, "input_size 32 received; give whole numbers"),
+        ("resnet20_cifar", {"input_size": (3, 32)}, r"input_size \(3, 32\) received; give \(C, H, W\)"),
+        ("preresnet110_cifar", {"residual": "stochastic"}, "residual 'stochastic' received for the body 'preact'"),
+        ("aig_resnet110_cifar", {"body": "preact"}, "residual 'aig' received for the body 'preact'"),
+        ("dr_resnet53", {"target_rate": 1.5}, "target_rate 1.5 received; a rate lies between 0 and 1"),
+        ("dr_resnet53", {"target_rate": "half"}, "target_rate 'half' received; a rate lies"),
+        ("dr_resnet53", {"target_rate": 0.5, "gate": None}, "target_rate 0.5 received; this dr_resnet53 has no gates"),
+        ("dr_mobilenetv2", {"target_rate": 0.5, "loops": [1] * 7}, "target_rate 0.5 received; this dr_mobilenetv2 has"),
+        ("mobilenetv2", {"target_rate": 0.5, "loops": [2, 1, 1, 1, 1, 1, 1]}, "target_rate 0.5 received"),
+        ("resnet20_cifar", {"target_rate": 0.5}, "target_rate 0.5 received; this resnet20_cifar has no gates"),
+    ],
+)
+def test_values_that_do_not_fit_are_refused(name, overrides, message):
+    with pytest.raises(ValueError, match=message), torch.device("meta"):
+        create_model(name, **overrides)
+
+
+@pytest.mark.parametrize(
+    ("name", "overrides", "rate"),
+    [
+        ("dr_resnet53", {"gate": None}, None),
+        ("dr_resnet53", {"loops": [1, 1, 1, 1]}, None),
+        ("dr_mobilenetv2", {"gate": None}, None),
+        ("dr_resnet53", {"gate": "linear"}, 0.7),
+        ("dr_resnet53", {"target_rate": None}, None),
+        ("resnet20_cifar", {"loops": [1, 1, 2], "target_rate": 1}, 1),
+        ("resnet20_cifar", {"residual": "aig", "target_rate": 0.5}, 0.5),
+    ],
+)
+def test_only_gates_have_a_target_rate(name, overrides, rate):
+    with torch.device("meta"):
+        assert create_model(name, **overrides).target_rate == rate
+
+
+def test_lists_are_taken_for_tuples():
+    with torch.device("meta"):
+        model = create_model("resnet20_cifar", blocks=[1, 2, 1], loops=[1, 2, 1], input_size=[1, 16, 16])
+    assert (model.spec.blocks, model.spec.loops, model.input_size) == ((1, 2, 1), (1, 2, 1), (1, 16, 16))
+    with torch.device("meta"):
+        assert create_model("rcnn160_cifar", input_size=[1, 16, 16]).input_size == (1, 16, 16)
+
+
 @pytest.mark.parametrize("wrong", [(3, 32, 32), (2, 1, 32, 32), (2, 3)])
 def test_wrong_input_is_named(wrong):
     with pytest.raises(ValueError, match=r"resnet20_cifar received .* it takes float \(N, 3, H, W\)"):

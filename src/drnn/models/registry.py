@@ -4,6 +4,7 @@ from dataclasses import dataclass, fields, replace
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from functools import partial
+from numbers import Integral, Real
 
 from drnn.models.classifier import Classifier
 from drnn.models.mobilenetv2 import MobileNetV2Spec
@@ -120,6 +121,8 @@ def create_model(name: str, num_classes: int | None = None, in_chans: int | None
 def spec_for(name: str, num_classes: int | None = None, in_chans: int | None = None, **overrides) -> Spec:
     """The specification that `create_model` builds from.
 
+    Lists are taken for tuples. Without gates (``gate=None``, or loops of 1) a network loses its line's target rate.
+
     Raises:
         ValueError: as there.
     """
@@ -127,13 +130,42 @@ def spec_for(name: str, num_classes: int | None = None, in_chans: int | None = N
     known = {field.name for field in fields(spec)}
     if unknown := overrides.keys() - known:
         raise ValueError(f"{name} has no field {', '.join(sorted(unknown))}; its fields are {', '.join(sorted(known))}")
+    given = {field: tuple(value) if isinstance(value, list) else value for field, value in overrides.items()}
     if num_classes is not None:
-        overrides["num_classes"] = num_classes
-    if in_chans is not None:
-        overrides["input_size"] = (in_chans, *overrides.get("input_size", spec.input_size)[1:])
-    spec = replace(spec, **overrides)
-    if spec.num_classes < 1 or spec.input_size[0] < 1:
-        raise ValueError(
-            f"num_classes {spec.num_classes} and in_chans {spec.input_size[0]} received; each is 1 or more"
-        )
-    return spec
+        given["num_classes"] = num_classes
+    if in_chans is not None and isinstance(size := given.get("input_size", spec.input_size), tuple):
+        given["input_size"] = (in_chans, *size[1:])
+    _check_sizes(given, spec)
+    spec = replace(spec, **given)
+    return spec if isinstance(spec, RCNNSpec) else _with_target(spec, name, "target_rate" in given)
+
+
+def _check_sizes(given: dict, own: Spec) -> None:
+    """ValueError for anything but whole numbers, 1 or more, where the registry's line ``own`` has them."""
+    for field, value in given.items():
+        many, one = (type(getattr(own, field)) is kind for kind in (tuple, int))
+        numbers = value if many else (value,)
+        if (many or one) and not (isinstance(numbers, tuple) and all(map(_is_size, numbers))):
+            wanted = "whole numbers" if many else "a whole number"
+            raise ValueError(f"{field} {value!r} received; give {wanted}, 1 or more")
+    if len(size := given.get("input_size", own.input_size)) != 3:
+        raise ValueError(f"input_size {size} received; give (C, H, W)")
+
+
+def _is_size(value: object) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= 1
+
+
+def _with_target(spec: ResNetSpec | MobileNetV2Spec, name: str, given: bool) -> ResNetSpec | MobileNetV2Spec:
+    """``spec`` without its line's target rate where other fields leave no gates; ValueError for one that was given."""
+    rate, loops = spec.target_rate, zip(spec.blocks, spec.loops, strict=False)  # as many of each: where they are built
+    if rate is None:
+        return spec
+    if not (isinstance(rate, Real) and 0 <= rate <= 1):
+        raise ValueError(f"target_rate {rate!r} received; a rate lies between 0 and 1")
+    looping = spec.gate is not None and any(count > 1 and times > 1 for count, times in loops)
+    if looping or (isinstance(spec, ResNetSpec) and spec.residual == "aig"):
+        return spec
+    if given:
+        raise ValueError(f"target_rate {rate} received; this {name} has no gates to hold to it, so leave it out")
+    return replace(spec, target_rate=None)

@@ -22,7 +22,8 @@ class ResNetSpec:
     Attributes:
         blocks: blocks per stage, the one that changes the shape included.
         loops: loops per stage; 1 leaves the stage as it is, more makes all but its first block recursive.
-        target_rate: what the gates are trained to; None for no gates.
+        target_rate: what the gates are trained to; None for nothing. The gates themselves come from ``gate``, with
+            loops, or from ``residual="aig"``.
         norm: inside recursive blocks: "shared", "lvbn" or "ilvbn".
         gate: scorer of recursive blocks: "hidden" or "linear"; None lets every loop run.
         gate_noise: "none", "training" or "always".
@@ -66,6 +67,11 @@ class ResNet(Classifier):
         if len(self.loops) != len(spec.blocks) or min(spec.blocks + self.loops) < 1:
             raise ValueError(
                 f"blocks {spec.blocks} and loops {self.loops} received; give one of each, 1 or more, per stage"
+            )
+        if spec.residual != "plain" and spec.body == "preact":
+            raise ValueError(
+                f"residual {spec.residual!r} received for the body 'preact', whose branch and shortcut read the same "
+                "norm; choose 'basic' or 'bottleneck'"
             )
         bottleneck = partial(Bottleneck, stride_in_3x3=spec.stride_in_3x3)
         bodies = {"basic": BasicBlock, "bottleneck": bottleneck, "preact": PreActivationBlock}
