@@ -1,12 +1,15 @@
 """Cards: what they say of a network, and what they do not let anybody say."""
 
 import json
+from dataclasses import replace
 
 import pytest
+import torch
 import yaml
 
 from drnn import create_model, save_pretrained
 from drnn.weights import Card
+from drnn.weights.card import readme
 
 
 @pytest.mark.parametrize(
@@ -21,6 +24,7 @@ from drnn.weights import Card
         ({"loops_histogram": 3}, "card's loops_histogram 3 received; give a list"),
         ({"mean_macs": -1.0}, "card's mean_macs -1.0 received"),
         ({"mean_macs": True}, "card's mean_macs True received"),
+        ({"kind": "looping"}, "card's kind 'looping' received; give None or one of dynamic, "),
     ],
 )
 def test_a_card_of_impossible_numbers_is_refused(known, message):
@@ -50,14 +54,20 @@ def test_the_card_says_what_was_measured_and_what_was_not(tmp_path):
 
 def test_the_card_says_what_sort_of_network_it_is(tmp_path):
     told = {
-        "dr_resnet_digits": ([3, 1, 2, 4, 0, 0, 0], "whose blocks loop"),
+        "dr_resnet_digits": ([3, 1, 2, 4, 0, 0, 0], "whose blocks loop, and stop where the image is easy"),
         "resnet_digits": ([10], "without loops to leave"),
-        "r_resnet53_lvbn": ([], "An image classifier of drnn"),
+        "r_resnet53_lvbn": ([0, 0, 10], "whose blocks loop, as often for every image"),
+        "aig_resnet110_cifar": ([0, 3, 7], "whose blocks run once, or not at all"),
+        "rcnn160_cifar": ([], "without loops to leave"),
     }
     for name, (histogram, words) in told.items():
-        model = create_model(name)
-        save_pretrained(model, tmp_path / name, card=Card.of(model, loops_histogram=histogram))
-        assert words in (tmp_path / name / "README.md").read_text()
+        with torch.device("meta"):
+            model = create_model(name)
+        assert words in readme(Card.of(model, loops_histogram=histogram))
+    save_pretrained(model := create_model("dr_resnet_digits", gate=None), tmp_path)
+    assert json.loads((tmp_path / "card.json").read_text())["kind"] == "recursive"
+    assert told["r_resnet53_lvbn"][1] in (tmp_path / "README.md").read_text()
+    assert "An image classifier of drnn." in readme(replace(Card.of(model), kind=None))
 
 
 def test_text_of_a_card_stays_text(tmp_path):

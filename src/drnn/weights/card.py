@@ -7,12 +7,20 @@ from typing import TypeGuard
 
 import yaml
 
+from drnn.core import Gate, RecursiveBlock
 from drnn.costs import count_costs, count_params
 from drnn.models import Classifier
+from drnn.models.aig import AdaptiveBlock
 
 LIBRARY = "library_name: drnn"  # in the header of every README from here
 # what Markdown could take for more than text, and underscores unless they join words
 MARKUP = re.compile(r"[\\`*\[\]<>|&~$]|(?<![^\W_])_|_(?![^\W_])")
+KINDS = {  # what is told of a network, by what its blocks and gates can do
+    "dynamic": "A network whose blocks loop, and stop where the image is easy.",
+    "recursive": "A network whose blocks loop, as often for every image: every image costs the same.",
+    "skipping": "A network whose blocks run once, or not at all where the image does not need them.",
+    "static": "A network without loops to leave: every image costs the same.",
+}
 
 
 @dataclass(frozen=True)
@@ -30,6 +38,7 @@ class Card:
         dataset: it was trained and tested on.
         error: shares of wrong answers on the test, one for each seed.
         license: of the weights.
+        kind: of the network, a key of `KINDS`; None where nobody said.
 
     Raises:
         ValueError: numbers that are not plain and finite, or impossible, or text that is none.
@@ -45,6 +54,7 @@ class Card:
     dataset: str | None = None
     error: list[float] = field(default_factory=list)
     license: str = "apache-2.0"
+    kind: str | None = None
 
     def __post_init__(self):
         for name, fits, wanted in (
@@ -66,12 +76,15 @@ class Card:
             value = getattr(self, name)
             if not isinstance(value, str) and (value is not None or name in ("name", "license")):
                 raise ValueError(f"the card's {name} {value!r} received; give text")
+        if self.kind not in (None, *KINDS):
+            raise ValueError(f"the card's kind {self.kind!r} received; give None or one of {', '.join(KINDS)}")
 
     @classmethod
     def of(cls, model: Classifier, **known) -> "Card":
         """What the network itself tells, and what else is known."""
         counted = count_costs(model)
-        return cls(name=model.name, params=count_params(model), max_macs=counted.max_macs, **known)
+        told = {"params": count_params(model), "max_macs": counted.max_macs, "kind": _kind_of(model)}
+        return cls(name=model.name, **told, **known)
 
     @property
     def error_text(self) -> str:
@@ -101,13 +114,14 @@ def _is_plain(value: object) -> TypeGuard[float]:
     return type(value) in (int, float)
 
 
-def _kind(card: Card) -> str:
-    """What sort of network it is, by the loops that its images took."""
-    if not card.loops_histogram:
-        return "An image classifier of drnn."
-    if len(card.loops_histogram) == 1:
-        return "A network without loops to leave: every image costs the same."
-    return "A network whose blocks loop, and stop where the image is easy."
+def _kind_of(model: Classifier) -> str:
+    """The word of `KINDS` for it; one gate that can stop a loop is enough for "dynamic"."""
+    looping = [block for block in model.modules() if isinstance(block, RecursiveBlock)]
+    if any(isinstance(block.gate, Gate) for block in looping):
+        return "dynamic"
+    if any(isinstance(block, AdaptiveBlock) for block in model.modules()):
+        return "skipping"
+    return "recursive" if looping else "static"
 
 
 def readme(card: Card) -> str:
@@ -134,7 +148,7 @@ def readme(card: Card) -> str:
     body = [
         f"# {escaped(card.name)}",
         "",
-        _kind(card),
+        KINDS[card.kind] if card.kind else "An image classifier of drnn.",
         "",
         *table,
         "",
