@@ -31,6 +31,15 @@ def test_the_usual_preprocessing_is_that_of_the_data_set_of_the_size():
     assert usual((3, 224, 224)) == Preprocessing((3, 224, 224), streamed.MEAN, streamed.STD)
     assert usual((1, 8, 8)) == Preprocessing((1, 8, 8), (0.0,), (1.0,))
     assert preprocessing_of(create_model("dr_resnet_digits")) == usual((1, 8, 8))
+    assert usual((3, 160, 96), "dr_resnet53") == Preprocessing((3, 160, 96), streamed.MEAN, streamed.STD)
+    assert usual((3, 64, 64), "resnet20_cifar") == Preprocessing((3, 64, 64), cifar10.MEAN, cifar10.STD)
+    for grey in ((1, 224, 224), (1, 32, 32)):
+        assert usual(grey, "dr_resnet53") == Preprocessing(grey, (0.0,), (1.0,))
+
+
+def test_a_network_at_another_size_keeps_the_preprocessing_of_its_data_set(tmp_path):
+    save_pretrained(create_model("resnet20_cifar", input_size=(3, 40, 48)), tmp_path)
+    assert from_pretrained(tmp_path).preprocessing == Preprocessing((3, 40, 48), cifar10.MEAN, cifar10.STD)
 
 
 @pytest.mark.parametrize("values", [((1, 8), (0,), (1,)), ((1, 8, 8), ("a",), (1,)), ((1, 8, 8), (0,), (torch.nan,))])

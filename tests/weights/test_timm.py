@@ -11,6 +11,8 @@ from safetensors.torch import save_file
 from drnn import create_model, from_pretrained, list_models, save_pretrained
 from drnn.data import cifar10, streamed
 from drnn.inference.images import read_image
+from drnn.models import Preprocessing
+from drnn.weights import preprocessing_of
 
 from .images import ramp
 
@@ -73,6 +75,8 @@ def test_options_of_timm_that_change_nothing_are_accepted():
     made.set_grad_checkpointing(False)
     sized = [timm.create_model("dr_resnet16_cifar", img_size=size, in_chans=1) for size in (64, (64, 48))]
     assert [model.input_size for model in sized] == [(1, 64, 64), (1, 64, 48)]
+    whole = timm.create_model("dr_resnet53", img_size=160)
+    assert preprocessing_of(whole) == Preprocessing((3, 160, 160), streamed.MEAN, streamed.STD)
     # MobileNetV2 has a dropout before its classifier, so there it is taken
     assert timm.create_model("dr_mobilenetv2", drop_rate=0.0).dropout.p == 0
     assert timm.create_model("dr_mobilenetv2").dropout.p == 0.2

@@ -31,7 +31,7 @@ def save_pretrained(
         model: a network of `create_model`; its gates' thresholds are kept too.
         folder: made where it is missing. A README.md there whose header lacks ``library_name: drnn`` is somebody's
             own: it stays, and none is written.
-        preprocessing: the model's own by default, or the usual one of its size.
+        preprocessing: the model's own by default, or the usual one of its name and size.
         card: what is known of it; without one the card has only what the network itself tells.
         classes: names of the K answers; the model's own by default, unless its last layer has another number.
 
