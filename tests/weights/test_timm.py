@@ -1,7 +1,10 @@
 """Our networks under timm's names and options, and who imports whom."""
 
+import re
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,7 +15,7 @@ from drnn import create_model, from_pretrained, list_models, save_pretrained
 from drnn.data import cifar10, streamed
 from drnn.inference.images import read_image
 from drnn.models import Preprocessing
-from drnn.weights import preprocessing_of
+from drnn.weights import preprocessing_of, timm_models
 
 from .images import ramp
 
@@ -169,6 +172,16 @@ def test_timm_features_are_the_stages_outputs(name, channels, reductions):
 def test_timm_is_told_the_strides_at_sizes_they_do_not_divide(name, side, reductions):
     net = timm.create_model(name, features_only=True, img_size=side, feature_cls="getter")
     assert net.feature_info.reduction() == reductions
+
+
+def test_a_timm_too_old_for_our_networks_is_told_and_left_alone(monkeypatch):
+    monkeypatch.delattr(timm.models, "generate_default_cfgs")
+    before = timm.list_models()
+    with pytest.warns(UserWarning, match=rf"that needs timm {re.escape(timm_models.OLDEST)} or later"):
+        timm_models.register()
+    assert timm.list_models() == before
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    assert project["optional-dependencies"]["timm"] == [f"timm>={timm_models.OLDEST}"]
 
 
 def test_drnn_alone_imports_no_optional_package():

@@ -3,6 +3,7 @@
 Nothing here imports timm until `register` is called, which `drnn` does when somebody imports timm.
 """
 
+import warnings
 from collections.abc import Sequence
 from functools import partial
 
@@ -16,6 +17,7 @@ from drnn.models.resnet import ResNet, ResNetSpec
 from drnn.weights.preprocessing import usual_preprocessing
 from drnn.weights.timm_methods import TimmMethods, refuse_pool
 
+OLDEST = "1.0.26"  # timm that the extra asks for
 default_cfgs: dict = {}  # timm looks for this name
 
 
@@ -91,9 +93,15 @@ def staged_specs() -> dict[str, ResNetSpec | MobileNetV2Spec]:
 
 
 def register() -> None:
-    """Give timm every network it does not already have by that name; its own resnet50 stays its own."""
-    from timm.models import generate_default_cfgs, is_model, register_model
+    """Give timm every network it does not already have by that name; its own resnet50 stays its own.
 
+    A timm without what that takes stays as it is, with a warning: whoever imports it may not ask for our networks.
+    """
+    try:
+        from timm.models import generate_default_cfgs, is_model, register_model
+    except ImportError as error:
+        warnings.warn(f"timm does not get drnn's networks ({error}); that needs timm {OLDEST} or later", stacklevel=2)
+        return
     specs = {name: spec for name, spec in staged_specs().items() if not is_model(name)}
     default_cfgs.update(generate_default_cfgs({name: _config(spec) for name, spec in specs.items()}))
     for name, spec in specs.items():
