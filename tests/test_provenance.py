@@ -1,5 +1,6 @@
 """A number's surroundings name the code that made it."""
 
+import shlex
 import shutil
 import subprocess
 import sys
@@ -87,6 +88,14 @@ def test_the_commit_is_that_of_the_start(program, tmp_path):
     )
     assert run.stdout.strip() == head
     assert git(tmp_path, "rev-parse", "--short=12", "HEAD") != head
+
+
+def test_the_command_can_be_run_again(monkeypatch):
+    arguments = ["analyze", "my runs/a", "--overrides", '{"width": 8}', "--batch_sizes", "[1,64]", "--rows=a,b"]
+    monkeypatch.setattr(sys, "argv", ["/somewhere/drnn/__main__.py", *arguments])
+    assert shlex.split(environment()["command"]) == ["drnn", *arguments]
+    monkeypatch.setattr(sys, "argv", ["drnn", "train", "digits", "--lr", "0.1"])
+    assert environment()["command"] == "drnn train digits --lr 0.1"
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import platform
+import shlex
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -22,7 +23,7 @@ def environment(device: torch.device | str | None = None) -> dict:
     """
     name = Path(sys.argv[0]).name
     return {
-        "command": " ".join(["drnn" if name == "__main__.py" else name, *sys.argv[1:]]),
+        "command": shlex.join(["drnn" if name == "__main__.py" else name, *sys.argv[1:]]),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": commit(),
         "python": platform.python_version(),
