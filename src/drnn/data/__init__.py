@@ -74,6 +74,9 @@ def load_streamed(name: str, root: str | Path, side: int, workers: int = 2) -> S
 def _known(name: str, among: dict):
     if name not in among:
         names = [*DATASETS, *RECORDS]
+        if name in names:
+            right = "load_dataset" if name in DATASETS else "load_streamed"
+            raise ValueError(f"data set {name!r} received; drnn.data.{right} takes it")
         near = get_close_matches(name, names, n=1, cutoff=0.4)
         hint = f"did you mean {near[0]!r}?" if near else f"choose one of {', '.join(names)}."
         raise ValueError(f"there is no data set {name!r}; {hint}")

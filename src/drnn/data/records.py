@@ -89,7 +89,8 @@ def hugging_face(root: Path) -> RecordSplits:
 
     Raises:
         FileNotFoundError: nothing there.
-        ValueError: ``datasets`` is not installed, or a split or a column is missing.
+        ValueError: ``datasets`` is not installed, a split or a column is missing, a split is empty, or a row lacks its
+            image, its label or a class for it.
     """
     try:
         datasets = import_module("datasets")
@@ -98,16 +99,24 @@ def hugging_face(root: Path) -> RecordSplits:
     found = datasets.load_from_disk(str(root))
     if not isinstance(found, datasets.DatasetDict):
         raise ValueError(f"{root} holds one split; save a DatasetDict with a training and a test part")
-    splits = []
+    splits = {}
     for names in (TRAIN, TEST):
         name = next((name for name in names if name in found), None)
         if name is None:
             raise ValueError(f"{root} has the splits {', '.join(found)}; one of {', '.join(names)} is needed")
-        splits.append(found[name])
-    features = splits[0].features
+        splits[f"the split {name!r} of {root}"] = found[name]
+    features = next(iter(splits.values())).features
     image, label = (_column(root, features, kind) for kind in (datasets.Image, datasets.ClassLabel))
-    encoded = [split.cast_column(image, datasets.Image(decode=False)) for split in splits]
-    train, test = (HuggingFaceRecords(split, image, label) for split in encoded)
+    parts = []
+    for where, split in splits.items():
+        encoded = split.cast_column(image, datasets.Image(decode=False))
+        images, labels = encoded.data.column(image), encoded[label][:]
+        missing = images.flatten()[images.type.get_field_index("bytes")].null_count, labels.count(None)
+        if any(missing):
+            raise ValueError(f"{where} has {missing[0]} rows without an image and {missing[1]} without a label")
+        _check_labels(where, labels, len(features[label].names))
+        parts.append(HuggingFaceRecords(encoded, image, label))
+    train, test = parts
     return RecordSplits(train, test, tuple(features[label].names))
 
 
@@ -164,23 +173,38 @@ def _index(shard: Path) -> list[tuple[str, int, int, int]]:
 def web_dataset(root: Path) -> RecordSplits:
     """``root/train-*.tar`` and ``root/val-*.tar`` (or ``validation-``, ``test-``); class names in ``root/classes.txt``.
 
+    Without that file the classes are the numbers up to the highest label.
+
     Raises:
         FileNotFoundError: no shards of a part.
-        ValueError: a damaged shard, or a label that has no class.
+        ValueError: a damaged shard, a part without images, or a label that has no class.
     """
-    parts = []
+    parts = {}
     for names in (TRAIN, TEST):
-        shards = sorted(shard for name in names for shard in root.glob(f"{name}-*.tar"))
+        found = ((f"{root}/{name}-*.tar", sorted(root.glob(f"{name}-*.tar"))) for name in names)
+        where, shards = next((each for each in found if each[1]), ("", []))
         if not shards:
             raise FileNotFoundError(f"{root} has no {' or '.join(f'{name}-*.tar' for name in names)}")
-        parts.append(TarRecords(shards))
-    highest = max(label for part in parts for places in part.places for *_, label in places)
-    listed = root / "classes.txt"
+        parts[where] = TarRecords(shards)
+    labels = {where: [label for places in part.places for *_, label in places] for where, part in parts.items()}
+    listed, highest = root / "classes.txt", max((max(found) for found in labels.values() if found), default=-1)
     classes = listed.read_text("utf-8").split("\n") if listed.is_file() else [str(n) for n in range(highest + 1)]
     classes = tuple(name for name in classes if name)
-    if highest >= len(classes):
-        raise ValueError(f"{root}: label {highest} in the shards, and {len(classes)} classes in classes.txt")
-    return RecordSplits(parts[0], parts[1], classes)
+    for where, found in labels.items():
+        _check_labels(where, found, len(classes))
+    train, test = parts.values()
+    return RecordSplits(train, test, classes)
+
+
+def _check_labels(part: str, labels: Sequence[int], num_classes: int) -> None:
+    """ValueError, which names the part, where it holds no images or a label that has no class."""
+    if not labels:
+        raise ValueError(f"{part} holds no images")
+    if wrong := [label for label in (min(labels), max(labels)) if not 0 <= label < num_classes]:
+        raise ValueError(
+            f"{part} holds the label {wrong[0]}, and the {num_classes} classes are 0..{num_classes - 1}; mend it, or "
+            "take a part whose labels are known"
+        )
 
 
 RECORDS: dict[str, Callable[[Path], RecordSplits]] = {

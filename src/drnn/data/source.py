@@ -17,7 +17,7 @@ class Augmentation:
     Args:
         padding: pixels to pad before a random window of the old size is cut (images in memory).
         padding_mode: what they show: "zeros", black, or "reflect", the picture mirrored at its border (in memory).
-        flip: mirror every second image.
+        flip: mirror images, each with a probability of one half.
         cutout: side of a square set to the mean grey at a random place, in pixels; 0 for none (images in memory).
         min_area: smallest share of the picture that a random window covers (images from files).
         distortion: vary brightness, contrast, saturation and hue (images from files).
@@ -35,7 +35,7 @@ class Source(Protocol):
     """A data set: K classes, training and test images.
 
     Attributes:
-        name: as `drnn.data.load_dataset` knows it.
+        name: as `drnn.data.load_dataset` or `drnn.data.load_streamed` knows it.
         classes: K names.
         mean: of each channel, as a fraction of 255.
         std: likewise.
