@@ -1,12 +1,14 @@
 """Files of every odd kind get an answer or a name, and what each cost."""
 
 import csv
+import errno
 import io
 import json
 import os
 import shutil
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -271,3 +273,25 @@ class OperationSizes(TorchDispatchMode):
         if isinstance(result, torch.Tensor):
             self.elements = max(self.elements, result.numel())
         return result
+
+
+def test_what_cannot_be_opened_below_a_folder_is_named(run, tmp_path, monkeypatch, capsys):
+    """A link to nowhere and a folder that may not be read are answered for, and the rest is classified."""
+    (tmp_path / "closed").mkdir()
+    Image.new("L", (8, 8)).save(tmp_path / "good.png")
+    (tmp_path / "link.png").symlink_to(tmp_path / "nowhere.png")
+    os.mkfifo(tmp_path / "pipe.png")  # opened, it would wait for ever
+    scandir = os.scandir
+
+    def refuse(path):
+        if Path(path).name == "closed":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    assert main(["predict", str(run), str(tmp_path)]) == 1
+    shown = capsys.readouterr()
+    assert shown.out.count("good.png: ") == 1
+    assert "link.png skipped: No such file or directory" in shown.err
+    assert "closed skipped: a folder that cannot be read: Permission denied" in shown.err
+    assert shown.err.count("skipped") == 2

@@ -47,7 +47,7 @@ def export_onnx(
     Args:
         model: any network but ConvNet-AIG.
         path: the file to write.
-        preprocessing: kept in the file; the model's own by default, or the usual one of its size.
+        preprocessing: kept in the file; the model's own by default, or the usual one of its name and size.
         form: "branches" (for any batch), "single" (for batches of one image, faster there), "loop" (smallest graph) or
             "dense" (no control flow; skips nothing).
         norms: "once": shared convolution weights are in the file once, and onnxruntime folds the norms when it

@@ -87,7 +87,7 @@ def export_program(
     Args:
         model: any network but ConvNet-AIG.
         path: the file to write.
-        preprocessing: kept in the file; the model's own by default, or the usual one of its size.
+        preprocessing: kept in the file; the model's own by default, or the usual one of its name and size.
         form: "branches", "single", "loop" or "dense".
         norms: "once" or "folded".
         any_size: take any H and W.

@@ -13,11 +13,20 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", "
 
 
 def find_images(paths: list[str]) -> Iterator[Path]:
-    """Files as named, and every image file below a folder, in order; a folder without images is named itself."""
+    """Files as named, and every image file below a folder, in order; a folder without images is named itself.
+
+    So is one that cannot be read, and a link to nowhere: `read_image` says what is wrong with them.
+    """
     for path in map(Path, paths):
-        inside = sorted(Path(folder, name) for folder, _, names in os.walk(path) for name in names)
-        images = [file for file in inside if file.suffix.lower() in SUFFIXES and os.path.isfile(file)]
-        yield from images or [path]
+        closed: list[Path] = []
+        below = os.walk(path, onerror=lambda error, closed=closed: closed.append(Path(error.filename)))
+        inside = sorted(Path(folder, name) for folder, _, names in below for name in names)
+        images = [file for file in inside if file.suffix.lower() in SUFFIXES and _is_file_or_link(file)]
+        yield from [*images, *closed] or [path]
+
+
+def _is_file_or_link(path: Path) -> bool:
+    return os.path.isfile(path) or (os.path.islink(path) and not os.path.exists(path))
 
 
 def read_image(path: Path, size: tuple[int, int, int]) -> Tensor:
@@ -33,6 +42,10 @@ def read_image(path: Path, size: tuple[int, int, int]) -> Tensor:
         UnreadableImage: missing, no image, truncated, too many pixels, or a folder.
     """
     if os.path.isdir(path):
+        try:
+            os.scandir(path).close()
+        except OSError as error:
+            raise UnreadableImage(f"a folder that cannot be read: {error.strerror}") from error
         raise UnreadableImage(f"a folder that holds no images; known are {', '.join(SUFFIXES)}")
     channels, height, width = size
     try:
