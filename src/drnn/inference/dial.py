@@ -80,18 +80,20 @@ class Dial:
         """
         seen: dict[str, list[Tensor]] = {name: [] for name in gates_of(self.model)}
         hooks = [gate.register_forward_hook(partial(_keep, seen[name])) for name, gate in gates_of(self.model).items()]
-        before = {name: float(gate.threshold) for name, gate in gates_of(self.model).items()}
+        before = [(gate, gate.threshold.clone()) for gate in gates_of(self.model).values()]
         apply_budget(self.model, dict.fromkeys(seen, -math.inf))
         try:
             self._run()
         finally:
             for hook in hooks:
                 hook.remove()
-            apply_budget(self.model, before)
+            for gate, threshold in before:
+                gate.threshold.copy_(threshold)
         together = {name: torch.cat(parts).sort().values for name, parts in seen.items()}
         step = 1 + max(map(len, together.values())) // MOST_MARGINS
         return {name: values[::step] for name, values in together.items()}
 
 
 def _keep(margins: list[Tensor], gate: object, arguments: tuple, answer: GateDecision) -> None:
-    margins.append(answer.margin.cpu().double())  # not every device has float64
+    margin = answer.margin.cpu() if answer.margin.device.type == "mps" else answer.margin  # which has no float64
+    margins.append(margin.double())
