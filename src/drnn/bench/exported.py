@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from drnn.bench.pairs import refuse_gates, refuse_open
+from drnn.bench.pairs import refuse_foreign, refuse_pair
 from drnn.bench.scripts import script_by_total
-from drnn.bench.subjects import FIGURE_8, build, costs_of, skeleton
+from drnn.bench.subjects import FIGURE_8, build, costs_of
 from drnn.bench.taught_gates import teach
 from drnn.core import RecursiveBlock
 from drnn.export.runner import OnnxNetwork
@@ -64,12 +64,12 @@ def measure_case(case: ExportCase, folder: Path) -> dict:
 
     Raises:
         OSError: a folder that cannot be made; nothing was exported.
-        ValueError: a first network without gates before its loops, or a second one with gates.
+        ValueError: two networks that make no pair, see `drnn.bench.pairs`, or one of torchvision's.
     """
     import onnxruntime
 
-    refuse_open(skeleton(case.first), case.first)
-    refuse_gates(case.second)
+    refuse_foreign(case.first, case.second)
+    refuse_pair(case.first, case.second)
     folder = folder / f"{case.first}-{case.second}-{case.mean_loops:g}-{case.form}"
     images, files = images_of(case.first), {name: folder / f"{name}.onnx" for name in FILES}
     made, here = folder / "environment.json", environment("cpu")

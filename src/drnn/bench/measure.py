@@ -48,7 +48,7 @@ def measure(case: Case) -> dict:
         with torch.inference_mode(False):
             pair = trained_pair(case)
         return {**measure_pair(case, pair), "weights_sha256": fingerprint(Path(case.first))}
-    refuse_pair(case)
+    refuse_pair(case.first, case.second)
     if is_foreign(case.first):
         return measure_static(case)
     with torch.inference_mode(False):

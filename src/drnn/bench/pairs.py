@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from drnn.bench.subjects import Case, input_size_of, is_foreign, is_run, skeleton
+from drnn.bench.subjects import input_size_of, is_foreign, is_run, skeleton
 from drnn.core import Gate, RecursiveBlock
 from drnn.costs import Costs
 from drnn.models import Classifier
@@ -46,16 +46,26 @@ class Pair:
         return self.batches[turn % len(self.batches)]
 
 
-def refuse_pair(case: Case) -> None:
+def refuse_foreign(*names: str) -> None:
+    """Networks of torchvision are timed in torch, as they are.
+
+    Raises:
+        ValueError: one of theirs.
+    """
+    for name in filter(is_foreign, names):
+        raise ValueError(f"{name} received, which is not exported here; give one of drnn models, or time it in torch")
+
+
+def refuse_pair(first: str, second: str) -> None:
     """A pair is a network that skips and one that does not, for images of one size, for which both are counted.
 
     Raises:
         ValueError: other networks.
     """
-    if not is_foreign(case.first):
-        refuse_open(skeleton(case.first), case.first)
-    refuse_gates(case.second)
-    refuse_sizes(case.first, input_size_of(case.first), case.second)
+    if not is_foreign(first):
+        refuse_open(skeleton(first), first)
+    refuse_gates(second)
+    refuse_sizes(first, input_size_of(first), second)
 
 
 def refuse_open(model: nn.Module, first: str) -> None:

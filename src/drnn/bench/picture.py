@@ -6,7 +6,7 @@ from drnn.inference.curve_picture import new_figure, save_figure
 
 
 def draw_times(entries: list[dict], file: Path) -> None:
-    """Milliseconds an image against executed multiply-adds, a panel a form, threads, batch size, device and seed.
+    """Milliseconds an image against executed multiply-adds, a panel a pair, form, threads, batch size, device and seed.
 
     Swept rates make a line, with the static network and the fixed part as points.
 
@@ -17,20 +17,23 @@ def draw_times(entries: list[dict], file: Path) -> None:
     panels = list(dict.fromkeys(_panel(entry) for entry in drawn))
     if not panels:
         raise ValueError("no measurements of recursive networks received; run drnn bench inference first")
-    columns = min(4, len(panels))
+    columns, drawn_pair = min(4, len(panels)), None
     rows = -(-len(panels) // columns)
     figure = new_figure(4 * columns, 3.4 * rows)
     for axes, panel in zip(figure.subplots(rows, columns, squeeze=False).flat, panels, strict=False):
         own = sorted((entry for entry in drawn if _panel(entry) == panel), key=lambda entry: entry["macs_mean"])
-        first, second, form, threads, size, device, _ = panel
+        first, second, form, threads, size, device, seed = panel
         axes.plot(*_points(own, "macs_mean", "latency_s", size), "o-", label=first)
         axes.plot(*_points(own[:1], "fixed_macs", "ends_s", size), "s", label="its fixed part")
         axes.plot(own[0]["static_macs"] / 1e9, _middle(own, size), "^", label=second)
         where = f"{threads} threads" if device == "cpu" else device
+        where += f", seed {seed}" if len({entry["seed"] for entry in drawn}) > 1 else ""
         axes.set(title=f"{form}, batch {size}, {where}", xlim=(0, None), ylim=(0, None))
         axes.set(xlabel="G multiply-adds an image, mean", ylabel="ms an image")
         axes.grid(alpha=0.3)
-    figure.axes[0].legend()
+        if panel[:2] != drawn_pair:
+            drawn_pair = panel[:2]
+            axes.legend()
     save_figure(figure, file)
 
 
