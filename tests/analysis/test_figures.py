@@ -1,9 +1,11 @@
 """What figures say and sign is what was measured; what cannot be analysed is refused before any work."""
 
+import json
 import shutil
 import sys
 from dataclasses import replace
 from itertools import pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,7 +18,8 @@ from drnn.analysis.findings import write_arrays
 from drnn.analysis.gradients import Plan
 from drnn.analysis.gradients.statistics import with_own_statistics
 from drnn.analysis.loops import early_and_late
-from drnn.analysis.runs import distinct, origin, trained_in
+from drnn.analysis.runs import distinct, num_classes_of, origin, trained_in
+from drnn.analysis.subject import load_others, load_subject
 from drnn.cli.main import main
 from drnn.models import create_model
 from drnn.training import find_recipe, train
@@ -193,14 +196,25 @@ def copied(run, tmp_path):
     return copy
 
 
+def test_a_log_of_other_data_needs_none_of_it(run, copied):
+    """How many classes it has, its weights tell; of a run that has none yet, the data set analysed."""
+    data = SimpleNamespace(classes=("a", "b"))
+    other = copied(dataset="cifar10", data_root="nowhere", download=True)
+    assert num_classes_of(other, data) == 10
+    (other / "model.safetensors").unlink()
+    assert num_classes_of(other, data) == 2
+
+
 def test_other_runs_are_checked_before_any_work(run, copied, monkeypatch):
     monkeypatch.setattr("drnn.analysis.subject.Subject.ask", lambda *_: pytest.fail("asked before all was checked"))
-    other = copied(seed=1, name="other", threads=2, lr=0.5)
     with pytest.raises(ValueError, match="batch_size 99 received for 50 training images"):
         analyse_run(copied(train_images=50), [], Options(course_epochs=1))
-    (copied(seed=1) / "summary.json").write_text("")
+    other = copied(seed=1, name="other", threads=2, lr=0.5)  # another recipe for the same network is none of them
+    (other / "summary.json").write_text("")
     with pytest.raises(ValueError, match=r"copied.summary.json is damaged"):
         analyse_run(run, [other])
+    (other / "summary.json").write_text(json.dumps({}))
+    assert len(load_others([other], *load_subject(run, Options()), Options())) == 1
 
     def elsewhere(folder, data_root):
         model, recipe, dataset = load_run(folder, data_root)

@@ -196,6 +196,8 @@ def test_networks_without_loops_and_other_variants_are_refused():
         build_variant("resnet20_cifar", "naive")
     with pytest.raises(ValueError, match="choose one of naive, lvbn, unrolled"):
         build_variant("dr_resnet_digits", "niave")
+    with pytest.raises(ValueError, match="loops 3 received; give whole numbers"):
+        build_variant("dr_resnet_digits", "lvbn", loops=3)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

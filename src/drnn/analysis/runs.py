@@ -24,8 +24,7 @@ from drnn.data import Dataset
 from drnn.models import Classifier
 from drnn.provenance import environment
 from drnn.training.run_folder import ENVIRONMENT, SUMMARY, read_recipe, run_environment, run_summary
-from drnn.training.trainer import load_data
-from drnn.weights.files import fingerprint
+from drnn.weights.files import WEIGHTS, fingerprint, read_weights
 from drnn.weights.folder import CARD
 
 GALLERY, READINGS = 5, 20  # images a class, readings a course
@@ -43,13 +42,13 @@ def analyse_run(folder: Path, others: Sequence[Path] = (), options: Options | No
 
     Args:
         folder: the run.
-        others: runs of the same recipe with other seeds, for the agreement of their loops.
+        others: further runs of the same network, as of other seeds, for the agreement of their loops.
         options: see `Options`.
 
     Raises:
         FileNotFoundError: no finished run in a folder, or no data.
-        ValueError: a network in which no block loops, a data set that is read from files, runs of other recipes or on
-            other test images, a course without a batch to train on, or a damaged file.
+        ValueError: a network in which no block loops, a data set that is read from files, runs of another network
+            or on other test images, a course without a batch to train on, or a damaged file.
     """
     options = options or Options()
     logs = [folder, *others, *options.logs]
@@ -118,9 +117,14 @@ def distinct(names: Sequence[str]) -> list[str]:
 
 
 def num_classes_of(folder: Path, dataset: Dataset) -> int:
-    """K of a run: that of ``dataset`` where it was trained on it, otherwise its own data set's."""
-    recipe = read_recipe(folder)
-    return len(dataset.classes if recipe.dataset == dataset.name else load_data(recipe).classes)
+    """K of a run, whose data need not be here: as its weights tell, or that of ``dataset`` before there are any.
+
+    Raises:
+        ValueError: damaged weights.
+    """
+    if not (folder / WEIGHTS).is_file():
+        return len(dataset.classes)
+    return len(read_weights(folder / WEIGHTS)["fc.bias"])
 
 
 def trained_in(folder: Path) -> dict:

@@ -62,7 +62,7 @@ def runs_parser() -> ArgumentParser:
         "alone (PNG, SVG), and report.html, one file that opens from disk. drnn analyze gradients MODEL --help: the "
         "gradient analysis of an untrained network.",
     )
-    parser.add_argument("run", type=str, nargs="+", help="the folder of a finished run; then runs of other seeds")
+    parser.add_argument("run", type=str, nargs="+", help="the folder of a finished run; then others of its network")
     parser.add_argument("--data_root", type=str | None, default=None, help="where the data set is now, if it has moved")
     parser.add_argument("--images", type=int, default=0, help="look at the first so many test images; 0 for all")
     parser.add_argument("--logs", type=list[str], default=[], help="further run folders whose curves to draw")

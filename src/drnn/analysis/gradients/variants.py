@@ -6,7 +6,8 @@ from typing import Any
 from torch import nn
 
 from drnn.core import RecursiveBlock
-from drnn.models import Classifier, create_model, model_spec
+from drnn.models import Classifier, create_model
+from drnn.models.registry import spec_for
 
 VARIANTS = ("naive", "lvbn", "unrolled")
 SET = ("norm", "gate", "target_rate")  # fields of a network that are the variants' own
@@ -28,10 +29,10 @@ def require_loops(name: str, overrides: dict | None = None) -> tuple[tuple[int, 
     """Blocks and loops of each stage of a network.
 
     Raises:
-        ValueError: none of its blocks loops.
+        ValueError: none of its blocks loops, or a value that does not fit.
     """
-    spec = model_spec(name)
-    blocks, loops = ((overrides or {}).get(field, getattr(spec, field, ())) for field in ("blocks", "loops"))
+    spec = spec_for(name, **(overrides or {}))
+    blocks, loops = (getattr(spec, field, ()) for field in ("blocks", "loops"))
     if not loops or max(loops) == 1:
         raise ValueError(f"{name} has no block that loops; drnn models 'dr_*' lists the networks that have")
     return blocks, loops
