@@ -74,7 +74,7 @@ def _same_test(first: _Side, second: _Side) -> bool:
 
 
 def _first_test_images(source: Source, count: int) -> Tensor:
-    """The first ``count`` test images, uint8 ``(N, C, H, W)``, or all if there are fewer; no later batch is read."""
+    """The first ``count`` test images, uint8 ``(N, C, H, W)``, or all if there are fewer; a few more may be read."""
     batches = islice(source.test_batches(min(AT_ONCE, count)), -(-count // AT_ONCE))
     return torch.cat([images for images, _ in batches])[:count]
 

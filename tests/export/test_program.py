@@ -58,8 +58,11 @@ def test_a_compiled_file_of_one_size_refuses_others(tmp_path, monkeypatch):
     def loaded(path):
         extra = {program.FACTS: ""}
         graph = torch.export.load(path, extra_files=extra).module(check_guards=False)
-        graph.get_metadata = lambda: extra
+        facts = {name: fact for name, fact in json.loads(extra[program.FACTS]).items() if name not in forgotten}
+        graph.get_metadata = lambda: {program.FACTS: json.dumps(facts)}
         return graph
+
+    forgotten = []
 
     monkeypatch.setattr(program, "compile_program", compiled)
     monkeypatch.setattr(torch._inductor, "aoti_load_package", loaded)
@@ -68,6 +71,9 @@ def test_a_compiled_file_of_one_size_refuses_others(tmp_path, monkeypatch):
     assert network(torch.zeros(1, 3, 8, 8))[0].shape == (1, 10)
     with pytest.raises(ValueError, match=r"give floats \(N, 3, 8, 8\)"):
         network(torch.zeros(1, 3, 9, 8))
+    forgotten.append("any_size")
+    with pytest.raises(ValueError, match="does not say what sizes it takes, as those of earlier versions; export it a"):
+        load_program(tmp_path / "net.pt2", compiled=True)
 
 
 class Deaf(torch.nn.Module):

@@ -133,6 +133,7 @@ def test_unknown_names_and_fields_answer_with_what_there_is():
     ("name", "overrides", "message"),
     [
         ("resnet20_cifar", {"blocks": 3}, "blocks 3 received; give whole numbers, 1 or more"),
+        ("resnet20_cifar", {"blocks": []}, r"blocks \(\) received; give whole numbers, 1 or more"),
         ("resnet20_cifar", {"blocks": (3, 3.0, 3)}, "blocks .* received; give whole numbers"),
         ("dr_mobilenetv2", {"loops": [0] * 7}, "loops .* received; give whole numbers, 1 or more"),
         ("resnet20_cifar", {"num_classes": 0}, "num_classes 0 received; give a whole number, 1 or more"),

@@ -67,7 +67,12 @@ def test_the_card_says_what_sort_of_network_it_is(tmp_path):
     save_pretrained(model := create_model("dr_resnet_digits", gate=None), tmp_path)
     assert json.loads((tmp_path / "card.json").read_text())["kind"] == "recursive"
     assert told["r_resnet53_lvbn"][1] in (tmp_path / "README.md").read_text()
-    assert "An image classifier of drnn." in readme(replace(Card.of(model), kind=None))
+    older = replace(Card.of(model), kind=None)
+    assert "An image classifier of drnn." in readme(older)
+    save_pretrained(model, tmp_path, card=older)
+    assert json.loads((tmp_path / "card.json").read_text())["kind"] == "recursive"
+    with pytest.raises(ValueError, match="a card of kind 'static' received for dr_resnet_digits, which is 'recursive'"):
+        save_pretrained(model, tmp_path, card=replace(older, kind="static"))
 
 
 def test_text_of_a_card_stays_text(tmp_path):

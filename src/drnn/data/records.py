@@ -113,7 +113,10 @@ def hugging_face(root: Path) -> RecordSplits:
         images, labels = encoded.data.column(image), encoded[label][:]
         missing = images.flatten()[images.type.get_field_index("bytes")].null_count, labels.count(None)
         if any(missing):
-            raise ValueError(f"{where} has {missing[0]} rows without an image and {missing[1]} without a label")
+            raise ValueError(
+                f"{where} has {missing[0]} rows without an image and {missing[1]} without a label; "
+                "leave them out and save the set again"
+            )
         _check_labels(where, labels, len(features[label].names))
         parts.append(HuggingFaceRecords(encoded, image, label))
     train, test = parts
@@ -199,7 +202,7 @@ def web_dataset(root: Path) -> RecordSplits:
 def _check_labels(part: str, labels: Sequence[int], num_classes: int) -> None:
     """ValueError, which names the part, where it holds no images or a label that has no class."""
     if not labels:
-        raise ValueError(f"{part} holds no images")
+        raise ValueError(f"{part} holds no images; put some there, or leave the part out")
     if wrong := [label for label in (min(labels), max(labels)) if not 0 <= label < num_classes]:
         raise ValueError(
             f"{part} holds the label {wrong[0]}, and the {num_classes} classes are 0..{num_classes - 1}; mend it, or "

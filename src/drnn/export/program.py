@@ -148,7 +148,8 @@ def load_program(path: str | Path, compiled: bool = False) -> ProgramNetwork:
         if compiled:
             graph = torch._inductor.aoti_load_package(str(path))
             facts = json.loads(graph.get_metadata()[FACTS])
-            any_size = facts["any_size"]  # machine code does not tell
+            if (any_size := facts.get("any_size")) is None:  # machine code does not tell
+                raise ValueError("it does not say what sizes it takes, as those of earlier versions; export it again")
         else:
             refuse_code(Path(path))
             extra = {FACTS: ""}

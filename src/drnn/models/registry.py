@@ -145,7 +145,8 @@ def _check_sizes(given: dict, own: Spec) -> None:
     for field, value in given.items():
         many, one = (type(getattr(own, field)) is kind for kind in (tuple, int))
         numbers = value if many else (value,)
-        if (many or one) and not (isinstance(numbers, tuple) and all(map(_is_size, numbers))):
+        sizes = isinstance(numbers, tuple) and all(map(_is_size, numbers)) and (numbers or field != "blocks")
+        if (many or one) and not sizes:
             wanted = "whole numbers" if many else "a whole number"
             raise ValueError(f"{field} {value!r} received; give {wanted}, 1 or more")
     if len(size := given.get("input_size", own.input_size)) != 3:

@@ -2,7 +2,7 @@
 
 import math
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeGuard
 
 import yaml
@@ -122,6 +122,20 @@ def _kind_of(model: Classifier) -> str:
     if any(isinstance(block, AdaptiveBlock) for block in model.modules()):
         return "skipping"
     return "recursive" if looping else "static"
+
+
+def with_kind(card: Card, model: Classifier) -> Card:
+    """The card with the model's kind where it has none, as older ones.
+
+    Raises:
+        ValueError: it has another.
+    """
+    kind = _kind_of(model)
+    if card.kind not in (None, kind):
+        raise ValueError(
+            f"a card of kind {card.kind!r} received for {model.name}, which is {kind!r}; Card.of makes one"
+        )
+    return replace(card, kind=kind)
 
 
 def readme(card: Card) -> str:

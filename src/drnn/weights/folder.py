@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from drnn.costs import count_params
 from drnn.models import Classifier, Preprocessing
 from drnn.storage import Write, json_text, text_writer, write_together
-from drnn.weights.card import LIBRARY, Card, readme
+from drnn.weights.card import LIBRARY, Card, readme, with_kind
 from drnn.weights.config import describe, read_config
 from drnn.weights.files import WEIGHTS, check_fit, read_weights
 
@@ -55,6 +55,7 @@ def pretrained_files(
     """What writes each file of ``folder``; the arguments and errors are those of `save_pretrained`."""
     config, card = describe(model, preprocessing, classes), card or Card.of(model)
     _check_card(card, model)
+    card = with_kind(card, model)
     texts = {CONFIG: config.to_json(), CARD: json_text(asdict(card))}
     if not _is_foreign(folder / README):
         texts[README] = readme(card)
