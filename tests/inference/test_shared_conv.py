@@ -10,6 +10,7 @@ import drnn
 from drnn.core import LVBN2d
 from drnn.inference import shared_conv
 from drnn.inference.folded_conv import FoldedConv2d
+from drnn.inference.laid_out import can_fuse
 from drnn.inference.shared_conv import SharedConv2d, add_relu, can_scale, fold_loops
 
 from .networks import lively, pictures
@@ -108,7 +109,9 @@ def test_a_block_of_many_loops_is_kept_once():
     assert elements(fast) < 1.01 * elements(model) < 0.8 * elements(copies)
     assert elements(copies) == elements(others)
     layers = [layer for layer in fast.modules() if isinstance(layer, SharedConv2d)]
-    assert {len(layer._laid_out) for layer in layers} == {0, 1}  # some loops were left by all three images
+    laid_out = [len(layer._laid_out) for layer in layers]
+    assert max(laid_out) <= 2  # one image may want other weights than more
+    assert max(laid_out) > 0
 
 
 @pytest.fixture
@@ -121,7 +124,7 @@ def unknown():
 
 def test_this_torch_has_the_kernel():
     """Where it does not, the rest of this file skips, and memory grows: then look for another call."""
-    assert can_scale() == torch.backends.mkldnn.is_available()
+    assert can_scale() == can_fuse()
 
 
 @needs_kernels

@@ -36,8 +36,9 @@ def optimize(
 ) -> AnyClassifier:
     """A copy of a network for inference; the original and its weights stay as they are.
 
-    Norms go into the convolutions, sum and activation into the convolution's own kernel where torch has one. Gates take
-    fewer calls; their thresholds are kept.
+    Norms go into the convolutions, sum and activation into the convolution's own kernel where torch has one. (Behind
+    weights that loops share, the sum and its ReLU are a pass of their own.) Gates take fewer calls; their thresholds
+    are kept.
     Static networks get the same treatment. Logits equal the original's to within rounding: 1e-5 of their size in
     float32; on a GPU, where convolutions round to TF32 unless ``torch.backends.cudnn.allow_tf32`` is off, that of TF32.
 
@@ -58,9 +59,10 @@ def optimize(
         mask: whether gated blocks compute every image and mask the results of those that left, which never waits for
             the device, instead of skipping; without it and without ``example``, and on a CPU, as in ``model``. What is
             faster depends on the size of the batch.
-        share: on a CPU with fused kernels, let the loops of a block share the weights of each large convolution, as
-            they do in ``model``. Otherwise, elsewhere, and of small ones every loop has a copy with its norm folded in:
-            about 1 % less time, for L times the memory in a block of L loops.
+        share: on a CPU with fused kernels, let the loops of a residual block share the weights of each convolution of
+            65,536 weights or more, as they do in ``model``. Otherwise, elsewhere, and in inverted residuals and
+            pre-activation blocks every loop has a copy with its norm folded in: some half a percent less time, for L
+            times the memory in a block of L loops.
 
     Returns:
         A network of the same kind in evaluation mode, for the device and dtype of ``model``: elsewhere it would answer,

@@ -47,7 +47,7 @@ def can_scale() -> bool:
 
 
 def fold_loops(conv: nn.Conv2d, norm: nn.Module, fuse: bool = True) -> FoldedConv2d:
-    """``norm(conv(x))`` for a block whose activation is ReLU: on shared weights where that saves memory for no time."""
+    """``norm(conv(x))`` for a block whose activation is ReLU: on shared weights where a copy a loop would be large."""
     share = (
         fuse
         and conv.weight.device.type == "cpu"
@@ -71,6 +71,7 @@ class SharedConv2d(FoldedConv2d):
     """
 
     def _keep(self, conv: nn.Conv2d, norms: list[nn.BatchNorm2d | None]) -> None:
+        self.num_sets = 1
         self.register_buffer("weight0", conv.weight.detach().clone())
         before = 0 if conv.bias is None else conv.bias.detach().double()
         for loop, norm in enumerate(norms):
