@@ -1,21 +1,19 @@
 """Two runs side by side on the same images, their time measured in pairs."""
 
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from drnn.costs import count_params
-from drnn.data import AnyDataset, Normalize, Source
+from drnn.data import AnyDataset, Normalize
 from drnn.models import Classifier
 from drnn.provenance import environment
 from drnn.timing import time_pairs
 from drnn.training import Recipe, evaluate_source
 from drnn.training.checkpoint import load_run
-
-AT_ONCE = 64  # test images in a batch, where not all are wanted
+from drnn.training.tested import Tested, first_test_images, same_test_images
 
 
 @dataclass(frozen=True)
@@ -44,11 +42,11 @@ def compare_runs(
     if rounds < 1 or not batch_sizes or min(batch_sizes) < 1:
         raise ValueError(f"batch sizes {batch_sizes} and rounds {rounds} received; give 1 or more of each")
     sides = [_Side(*load_run(folder, data_root)) for folder in (first, second)]
-    if not _same_test(*sides):
+    if not same_test_images(*(Tested(side.recipe, side.dataset) for side in sides)):
         names = ", ".join(sorted({side.recipe.dataset for side in sides}))
         raise ValueError(f"the runs are on different test images ({names}); compare like with like")
     dataset = sides[0].dataset
-    images = Normalize(dataset.mean, dataset.std)(_first_test_images(dataset, rounds * max(batch_sizes)))
+    images = Normalize(dataset.mean, dataset.std)(first_test_images(dataset, rounds * max(batch_sizes)))
     times = {str(size): time_models(sides[0].model, sides[1].model, images, size, rounds) for size in batch_sizes}
     return {
         "environment": environment(),
@@ -57,26 +55,6 @@ def compare_runs(
         "runs": [_describe(side) for side in sides],
         "time": times,
     }
-
-
-def _same_test(first: _Side, second: _Side) -> bool:
-    """Whether the test images are the same: those of one data set, divided and cut alike, or equal one by one."""
-    sources = [
-        (side.recipe.dataset, side.recipe.data_root, side.recipe.held_out, side.dataset.image_size)
-        for side in (first, second)
-    ]
-    if sources[0] == sources[1]:
-        return True
-    if (first.dataset.num_test, first.dataset.image_size) != (second.dataset.num_test, second.dataset.image_size):
-        return False
-    pairs = zip(first.dataset.test_batches(AT_ONCE), second.dataset.test_batches(AT_ONCE), strict=True)
-    return all(torch.equal(ours, theirs) for (ours, _), (theirs, _) in pairs)
-
-
-def _first_test_images(source: Source, count: int) -> Tensor:
-    """The first ``count`` test images, uint8 ``(N, C, H, W)``, or all if there are fewer; a few more may be read."""
-    batches = islice(source.test_batches(min(AT_ONCE, count)), -(-count // AT_ONCE))
-    return torch.cat([images for images, _ in batches])[:count]
 
 
 def _describe(side: _Side) -> dict:

@@ -11,7 +11,7 @@ from PIL import Image
 
 import drnn
 from drnn.cli.main import main
-from drnn.data import Normalize, load_dataset, load_streamed
+from drnn.data import Normalize, StreamedDataset, load_dataset, load_streamed
 from drnn.inference import curve as curves
 from drnn.inference.dial import Dial
 from drnn.models import set_dense
@@ -56,11 +56,14 @@ def test_the_dials_images_come_to_the_networks_device():
 
 
 def test_images_from_files_come_to_the_networks_device(pictures, tmp_path, monkeypatch):
-    """On a device without numbers: every network gets its images there, whatever is made of its answers."""
-    evaluated, timed = [], []
+    """On a device without numbers: every network gets its images there, whatever is made of its answers.
 
-    def evaluate(model, images, labels, prepare, **_):
-        evaluated.append((len(images), model(prepare(images)).device.type, labels.device.type))
+    They come batch by batch: only those that the dial is turned on are held all at once.
+    """
+    evaluated, timed, at_once = [], [], []
+
+    def evaluate_source(model, source):
+        evaluated.append((source.num_test, next(model.parameters()).device.type))
         return SimpleNamespace(summary=lambda: {"acc1": 1.0, "macs_mean": 1, "mean_loops": 1})
 
     def time_in_turns(works, rounds, *_, **__):
@@ -74,13 +77,16 @@ def test_images_from_files_come_to_the_networks_device(pictures, tmp_path, monke
         return fast
 
     files = load_streamed("imagefolder", pictures, 32, workers=0)
-    monkeypatch.setattr(curves, "load_run", lambda *_, **__: (masked_on_meta(), None, files))
+    everything = StreamedDataset.test_images.func
+    monkeypatch.setattr(StreamedDataset, "test_images", property(lambda own: at_once.append(own) or everything(own)))
+    monkeypatch.setattr(curves, "load_run", lambda *_, **__: (masked_on_meta(), find_recipe("digits"), files))
     monkeypatch.setattr(curves, "wait", lambda device: None, raising=False)
-    for double in (evaluate, time_in_turns):
+    for double in (evaluate_source, time_in_turns):
         monkeypatch.setattr(curves, double.__name__, double)
     monkeypatch.setattr(curves, "optimize", watched)
     curves.curve(tmp_path, [tmp_path], points=2, device="meta")
-    assert evaluated == [(10, "meta", "meta")] * 4  # three points and the other run
+    assert [held.num_test for held in at_once] == [files.num_train - 1]
+    assert evaluated == [(10, "meta")] * 4  # three points and the other run
     assert timed == [(1, "meta")] * 4
 
 
@@ -134,7 +140,7 @@ def test_mistakes_are_found_before_anything_is_measured(options, message, run, t
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").touch()
     (tmp_path / "folder.json").mkdir()
-    for work in ("Dial", "evaluate", "time_in_turns"):
+    for work in ("Dial", "evaluate_source", "time_in_turns"):
         monkeypatch.setattr(curves, work, never)
     if "matplotlib" in message:
         for name in ("matplotlib", "matplotlib.figure"):

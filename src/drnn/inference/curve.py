@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from drnn.data import AnyDataset, Normalize, hold_out
+from drnn.data import Normalize, hold_out
 from drnn.data.transfer import to_device
 from drnn.inference.budget import apply_budget, gates_of, refuse_static
 from drnn.inference.dial import Dial, Prepare, Scope
@@ -19,9 +19,10 @@ from drnn.inference.optimize import optimize
 from drnn.models import Classifier
 from drnn.provenance import environment
 from drnn.timing import p95, time_in_turns, wait
-from drnn.training import evaluate
+from drnn.training import evaluate_source
 from drnn.training.checkpoint import load_run
 from drnn.training.distributed import choose_device
+from drnn.training.tested import Tested, first_test_images, same_test_images
 
 COLUMNS = ("run", "model", "position", "acc1", "macs_mean", "mean_loops", "latency_ms", "p95_ms")
 BATCHES = 60  # timed, at most
@@ -39,8 +40,8 @@ def curve(
     """Turn a run's gates from closed to open and measure at every step; static runs are one point each.
 
     ``position`` is the dial's, None for the thresholds as trained and for static runs. Thresholds come from training
-    images, accuracy and costs from the test images, time from the optimised network on test images. Images stay where
-    they are, uint8, and come to the device batch by batch.
+    images, accuracy and costs from the test images, time from the optimised network on the first of them. Images are
+    read, and come to the device, batch by batch.
 
     Args:
         folder: the recursive run.
@@ -60,21 +61,21 @@ def curve(
         raise ValueError(f"{points} points at batch size {batch_size} received; give 2 or more, and 1 or more")
     place = choose_device(device)
     wait(place)  # what cannot be waited for is refused here
-    run, data = _open(folder, data_root, place)
+    run = _open(folder, data_root, place)
     refuse_static(run.model)
-    others = [_open_static(static, folder, data, data_root, place) for static in statics]
+    others, data = [_open_static(static, run, data_root, place) for static in statics], run.tested.dataset
     held = hold_out(data, min(1000, data.num_train - 1)).test_images
     dial, deployed = Dial(run.model, held, run.prepare, scope), optimize(run.model)
     rows, works = [], []
     for position in (None, *(step / (points - 1) for step in range(points))):
         turned = dict.fromkeys(gates_of(run.model), 0.0) if position is None else dial.thresholds(position)
         apply_budget(run.model, turned)
-        rows.append(_row(run, data.test_images, position))
+        rows.append(_row(run, position))
         works.append(partial(_run_turned, deployed, turned))
     for other in others:
-        rows.append(_row(other, data.test_images, None))
+        rows.append(_row(other, None))
         works.append(optimize(other.model))
-    _time(rows, works, data.test_images, run.prepare, batch_size, place)
+    _time(rows, works, first_test_images(data, BATCHES * batch_size), run.prepare, batch_size, place)
     return {
         "environment": environment(place),
         "dataset": data.name,
@@ -86,35 +87,35 @@ def curve(
 
 
 class _Run(NamedTuple):
-    """A network on its device, the labels of the test images as it knows them, and how it takes images."""
+    """A network on its device, what it is tested on, and how it takes images."""
 
-    name: str
+    folder: Path
     model: Classifier
-    labels: Tensor
+    tested: Tested
     prepare: Prepare
 
 
-def _open(folder: Path, data_root: str | None, place: torch.device) -> tuple[_Run, AnyDataset]:
-    model, _, data = load_run(folder, data_root, device=str(place))
+def _open(folder: Path, data_root: str | None, place: torch.device) -> _Run:
+    model, recipe, data = load_run(folder, data_root, device=str(place))
     normalize = Normalize(data.mean, data.std)
 
     def prepare(images: Tensor) -> Tensor:
         return normalize(to_device(images, place))
 
-    return _Run(folder.name, model, data.test_labels.to(place), prepare), data
+    return _Run(folder, model, Tested(recipe, data), prepare)
 
 
-def _open_static(static: Path, folder: Path, data: AnyDataset, data_root: str | None, place: torch.device) -> _Run:
-    other, others = _open(static, data_root, place)
-    if not torch.equal(others.test_images, data.test_images):
-        raise ValueError(f"{static} is on other test images than {folder}; compare like with like")
+def _open_static(static: Path, run: _Run, data_root: str | None, place: torch.device) -> _Run:
+    other = _open(static, data_root, place)
+    if not same_test_images(run.tested, other.tested):
+        raise ValueError(f"{static} is on other test images than {run.folder}; compare like with like")
     return other
 
 
-def _row(run: _Run, images: Tensor, position: float | None) -> dict:
-    result = evaluate(run.model, images, run.labels, run.prepare).summary()
+def _row(run: _Run, position: float | None) -> dict:
+    result = evaluate_source(run.model, run.tested.dataset).summary()
     kept = {name: result[name] for name in ("acc1", "macs_mean", "mean_loops")}
-    return {"run": run.name, "model": run.model.name, "position": position, **kept}
+    return {"run": run.folder.name, "model": run.model.name, "position": position, **kept}
 
 
 def _run_turned(model: Classifier, thresholds: dict[str, float], images: Tensor) -> None:
