@@ -95,14 +95,16 @@ def find_recipe(name: str) -> Recipe:
         ValueError: no such recipe, with the nearest names; or a file that is not a recipe.
         FileNotFoundError: no such file.
     """
+    path = Path(name)
+    return _read(path) if name not in RECIPES and path.suffix in (".yaml", ".yml") else _named(name)
+
+
+def _named(name: str) -> Recipe:
     if name in RECIPES:
         return RECIPES[name]()
-    path = Path(name)
-    if path.suffix not in (".yaml", ".yml"):
-        near = get_close_matches(name, RECIPES, n=3, cutoff=0.4)
-        hint = f"did you mean {' or '.join(near)}?" if near else "drnn recipes lists them"
-        raise ValueError(f"there is no recipe {name!r}; {hint}")
-    return _read(path)
+    near = get_close_matches(name, RECIPES, n=3, cutoff=0.4)
+    hint = f"did you mean {' or '.join(near)}?" if near else "drnn recipes lists them"
+    raise ValueError(f"there is no recipe {name!r}; {hint}")
 
 
 def _read(path: Path) -> Recipe:
@@ -116,6 +118,6 @@ def _read(path: Path) -> Recipe:
         raise ValueError(f"{path} holds a {type(values).__name__}; a recipe file holds lines of 'field: value'")
     base = values.pop("base", None)
     try:
-        return recipe_from_dict({"name": path.stem, **values}, find_recipe(str(base)) if base else None)
+        return recipe_from_dict({"name": path.stem, **values}, _named(str(base)) if base else None)
     except ValueError as error:
         raise ValueError(f"{path} is no recipe: {error}") from error
