@@ -92,9 +92,7 @@ def gradients(argv: list[str]) -> None:
     else:
         dataset = first_images(load_dataset(name, options.data_root), options.train_images, options.test_images)
         train = options.epochs is not None
-    fields = options.overrides or {}
-    overrides = {key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()}
-    plan = Plan(recipe, options.measure_every, overrides)
+    plan = Plan(recipe, options.measure_every, options.overrides or {})
     folder, courses = Path(options.out or f"runs/gradients-{options.model}"), []
     _refuse(folder, (STUDY_FACTS, STUDY_ARRAYS), options.figures)
     for course in study(plan, dataset, train):

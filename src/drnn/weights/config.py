@@ -40,8 +40,6 @@ class Config:
 
     def __post_init__(self):
         twin = self.on_meta()
-        if len(twin.input_size) != 3 or not all(isinstance(side, int) and side > 0 for side in twin.input_size):
-            raise ValueError(f"input_size {twin.input_size} received; give (C, H, W)")
         if len(self.classes) not in (0, twin.num_classes):
             raise ValueError(f"{len(self.classes)} names of classes received for a network of {twin.num_classes}")
         if not all(isinstance(name, str) for name in self.classes):
