@@ -8,6 +8,8 @@ from pathlib import Path
 import generated_blocks
 import pytest
 
+from drnn.cli.main import VERBS
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -28,6 +30,46 @@ def test_the_readmes_commands_exist_and_ci_calls_the_second():
     assert targets == ["demo", "test"]
     assert all(re.search(rf"^{target}:", makefile, re.MULTILINE) for target in targets)
     assert "make test" in (ROOT / ".ci" / "run").read_text()
+
+
+def test_the_readmes_verbs_exist():
+    rows = re.findall(r"^\| `drnn (.*?)` \|", (ROOT / "README.md").read_text(), re.MULTILINE)
+    named = {re.match(r"\w+", part)[0] for row in rows for part in row.replace("`", "").split(", ")}  # type: ignore[index]
+    assert named == VERBS.keys()
+
+
+def anchors(markdown):
+    """Of its headings, as they are linked to."""
+    headings = re.findall(r"^#+ (.*)$", markdown, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_links_between_documents_lead_somewhere():
+    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]
+    links = [(page, link) for page in pages for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text())]
+    assert len(links) > 20
+    for page, link in links:
+        if not link.startswith("http"):
+            name, _, anchor = link.partition("#")
+            target = (page.parent / name).resolve() if name else page
+            assert target.exists(), f"{page.name}: {link}"
+            assert not anchor or anchor in anchors(target.read_text()), f"{page.name}: {link}"
+
+
+def test_the_index_of_the_log_names_its_entries():
+    text = (ROOT / "docs" / "log.md").read_text()
+    index, headings = text[: text.index("\n## ")], re.findall(r"^## (.*)$", text, re.MULTILINE)
+    named = re.findall(r'"(.*?)"', re.sub(r"\s+", " ", index))
+    assert len(named) > 15
+    assert [name for name in named if not any(name in heading for heading in headings)] == []
+
+
+def test_the_readmes_table_1_repeats_that_of_the_results():
+    whole = [row.split(" | ") for row in generated_blocks.MAKERS["table1"]().splitlines()]
+    errors = {(cells[0].strip("| "), cells[2]) for cells in whole if len(cells) == 13}
+    brief = [row.strip("| ").split(" | ") for row in generated_blocks.MAKERS["table1_short"]().splitlines()[2:]]
+    assert {row[0] for row in brief} >= {"350", "20"}
+    assert all((network, error) in errors for _, network, _, error, *_ in brief)
 
 
 def test_the_readmes_python_runs():

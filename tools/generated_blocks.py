@@ -16,7 +16,7 @@ from drnn import tables
 
 FILES = (
     "README.md",
-    *(f"docs/{name}.md" for name in ("results", "tables", "costs", "export", "inference", "analysis")),
+    *(f"docs/{name}.md" for name in ("results", "tables", "costs", "export", "inference", "benchmarks", "analysis")),
 )
 BLOCK = re.compile(r"(<!-- begin generated: (\w+) -->\n).*?(<!-- end generated: \2 -->)", re.DOTALL)
 
@@ -34,6 +34,7 @@ MAKERS: dict[str, Callable[[], str]] = {
     "kept_memory": tables_of_benchmarks.kept_memory,
     "input_pipeline": tables_of_benchmarks.input_pipeline,
     "table1": tables_of_runs.table1,
+    "table1_short": tables_of_runs.table1_short,
     "table1_trials": tables_of_runs.table1_trials,
     "table1_starts": tables_of_benchmarks.table1_starts,
     "tables": tables.markdown,

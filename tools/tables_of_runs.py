@@ -6,13 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from sources import ROOT, distinct, read, source
+from sources import ROOT, distinct, read, source, table
 
 from drnn import compare
 from drnn.analysis.curves import curves_of_study
 from drnn.reproduce.plan import SCHEDULES
-from drnn.reproduce.report import ablation_markdown, table1_markdown
+from drnn.reproduce.report import OUTCOME, ablation_markdown, outcomes, table1_markdown
 from drnn.reproduce.result import read_results
+from drnn.reproduce.times import times_of
 from drnn.training.recipe import tested_images
 
 CIFAR10 = ROOT / "results" / "cifar10"
@@ -27,6 +28,18 @@ def digits() -> str:
 def table1() -> str:
     """By the schedules as they are."""
     return "\n".join(_experiment(folder, table1_markdown) for folder in _labels("*") if folder.name in SCHEDULES)
+
+
+def table1_short() -> str:
+    """What a newcomer asks of Table 1: errors, multiply-adds and time, a line a network and schedule."""
+    rows = [
+        (results[0]["recipe"]["epochs"], *row)
+        for folder in _labels("*")
+        if folder.name in SCHEDULES
+        for results in [read_results(folder)]
+        for row in outcomes(results, times_of(folder, results))
+    ]
+    return table(("epochs", *OUTCOME), rows)
 
 
 def table1_trials() -> str:

@@ -8,6 +8,7 @@ from drnn.reproduce.result import read_results
 from drnn.reproduce.times import times_of
 from drnn.tables import TABLE1
 
+OUTCOME = ("network", "paper error %", "error %", "seeds", "M multiply-adds an image", "time / static")
 PAPER = {row.model.removesuffix("_cifar"): row for row in TABLE1}
 
 
@@ -38,6 +39,15 @@ def table1_markdown(folder: Path) -> str:
             _shown(timed["ratio"] if timed else None, "{:.2f}"),
         ))  # fmt: skip
     return _markdown(lines) + _origin_of(times)
+
+
+def outcomes(results: list[dict], times: dict[str, dict]) -> list[tuple[str, ...]]:
+    """Columns `OUTCOME` of Table 1: a row a network, means over its seeds."""
+    return [
+        (row, _shown((paper := PAPER.get(row)) and paper.error, "{}"), _errors(runs), str(len(runs)),
+         f"{_macs(runs):.1f}", _shown(times[row]["ratio"] if row in times else None, "{:.2f}"))
+        for row, runs in _grouped(results).items()
+    ]  # fmt: skip
 
 
 def ablation_markdown(folder: Path) -> str:
