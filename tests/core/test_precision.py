@@ -5,9 +5,10 @@ import copy
 import pytest
 import torch
 
-from drnn.core import GateDecision, RecursiveBlock
+from drnn.core import Deterministic, Gate, GateDecision, HiddenScorer, LinearScorer, RecursiveBlock
 from drnn.core.loops import loop_executing
 from drnn.core.sorting import loop_sorting
+from drnn.models.aig import AIGScorer
 
 from .small import images, make_block
 
@@ -40,6 +41,26 @@ def test_training_under_autocast_does_too():
     assert 0 < left.sum() < 16
     assert torch.equal(y[left], x[left])
     assert all(parameter.grad is not None for parameter in block.parameters())
+
+
+@pytest.mark.parametrize("make", [HiddenScorer, LinearScorer, AIGScorer])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_gates_do_not_round_their_scores_under_autocast(make, dtype):
+    """Scores of about one, closer than bfloat16 can tell: rounded, every answer would be a tie, and leave."""
+    torch.manual_seed(0)
+    gate = Gate(make(32), Deterministic()).eval()
+    last = gate.scorer.fc if make is LinearScorer else gate.scorer.fc2
+    with torch.no_grad():
+        last.bias.copy_(torch.tensor([1.0, 1.0]))
+        x = torch.rand(64, 32, 4, 4).to(dtype)
+        last.bias[0] += gate(x.float()).margin.median()
+        expected = gate(x.float())
+        with torch.autocast("cpu", torch.bfloat16):
+            answer = gate(x)
+    assert 0 < expected.executes.sum() < 64
+    assert answer.margin.dtype == torch.float32
+    torch.testing.assert_close(answer.margin, expected.margin, rtol=0, atol=1e-6)
+    assert torch.equal(answer.executes, expected.executes)
 
 
 class Overflows(torch.nn.Module):

@@ -1,6 +1,7 @@
 """The gate: a score per image, and a decision from the score. Index 1 of the two scores means *execute*."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -105,6 +106,15 @@ class TrainingNoise(AlwaysNoisy):
         return super().disturb(margin) if self.training else margin
 
 
+def without_autocast(ask: Callable[[Tensor], Tensor], x: Tensor, dtype: torch.dtype) -> Tensor:
+    """``ask(x)`` in ``dtype`` whatever autocast says: margins are small, and a tie of rounded scores leaves."""
+    kind = x.device.type
+    if not (torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)):  # "meta" knows no autocast
+        return ask(x)
+    with torch.autocast(kind, enabled=False):
+        return ask(x.to(dtype))
+
+
 class Gate(nn.Module):
     """A scorer and a way to decide. ``(N, C, H, W) -> GateDecision`` of ``(N,)``.
 
@@ -121,8 +131,8 @@ class Gate(nn.Module):
         self.register_buffer("threshold", torch.zeros(()), persistent=False)
 
     def forward(self, x: Tensor) -> GateDecision:
-        """Ask whether each image of x ``(N, C, H, W)`` goes on."""
-        answer = self.decide(self.scorer(x))
+        """Ask whether each image of x ``(N, C, H, W)`` goes on; in the precision of its weights under autocast, too."""
+        answer = self.decide(without_autocast(self.scorer, x, next(self.scorer.parameters(), x).dtype))
         return answer if self.training else GateDecision(answer.margin, answer.deciding_margin - self.threshold)
 
 
