@@ -29,7 +29,7 @@ def met(folder: Path, share: float, scope: Scope, data_root: str | None) -> dict
     budget = calibrate(folder, Request(share, "share"), scope, data_root=data_root)
     model, _, data = load_run(folder, data_root)
     apply_budget(model, budget.thresholds)
-    result = evaluate(model, data.test_images, data.test_labels, Normalize(data.mean, data.std))
+    result = evaluate(model, data.test_images, data.test_labels, Normalize.of(data))
     spent, asked = result.macs.double(), share * budget.found["static_macs"]
     return {
         "network": folder.name,

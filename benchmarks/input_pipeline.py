@@ -30,7 +30,7 @@ def paired(first: Callable[[], object], second: Callable[[], object], rounds: in
 
 def input_pipeline(data: Dataset, rounds: int) -> dict:
     """Batches from the resident tensor against a DataLoader over PIL images; ten batches a measurement."""
-    normalize, augmentation = Normalize(data.mean, data.std), Augmentation(padding=4, flip=True)
+    normalize, augmentation = Normalize.of(data), Augmentation(padding=4, flip=True)
 
     def resident():
         batches = data.train_batches(EpochPlan(SEED, 0, BATCH), augmentation)

@@ -46,7 +46,7 @@ def compare_runs(
         names = ", ".join(sorted({side.recipe.dataset for side in sides}))
         raise ValueError(f"the runs are on different test images ({names}); compare like with like")
     dataset = sides[0].dataset
-    images = Normalize(dataset.mean, dataset.std)(first_test_images(dataset, rounds * max(batch_sizes)))
+    images = Normalize.of(dataset)(first_test_images(dataset, rounds * max(batch_sizes)))
     times = {str(size): time_models(sides[0].model, sides[1].model, images, size, rounds) for size in batch_sizes}
     return {
         "environment": environment(),

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from drnn.data import Augmentation, Cutout, EpochPlan, Normalize, PadCropFlip, Share, hold_out, load_dataset
 from drnn.data.cifar10 import MEAN, STD, read_binary
+from drnn.models import Preprocessing
 
 
 def slow_augment(images, padding, flip, generator, mode):
@@ -65,6 +66,7 @@ def test_normalize():
     images = torch.randint(256, (4, 3, 5, 5), dtype=torch.uint8)
     expected = (images.double() / 255 - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
     torch.testing.assert_close(Normalize(MEAN, STD)(images), expected.float(), rtol=1e-5, atol=1e-5)
+    assert Normalize.of(Preprocessing((3, 5, 5), MEAN, STD)) == Normalize(MEAN, STD)
 
 
 @given(images=st.integers(0, 50), size=st.integers(1, 20), seed=st.integers(0, 3), epoch=st.integers(0, 3))

@@ -56,7 +56,7 @@ class Subject:
         """Its answers about the test images, or about others with the same labels."""
         data = self.dataset
         images = data.test_images if images is None else images
-        result = evaluate(self.model, images, data.test_labels, Normalize(data.mean, data.std), costs=self.costs)
+        result = evaluate(self.model, images, data.test_labels, Normalize.of(data), costs=self.costs)
         return answers_of(result, data.classes, self.model.target_rate)
 
 

@@ -87,4 +87,4 @@ def batches_of(data: AnyDataset, batch_size: int, rounds: int, device: str) -> t
             break
     images = torch.cat(parts)
     images = images[torch.arange(count) % len(images)]
-    return Normalize(data.mean, data.std)(images).to(device).split(batch_size)
+    return Normalize.of(data)(images).to(device).split(batch_size)

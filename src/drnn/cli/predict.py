@@ -38,7 +38,7 @@ def run(argv: list[str]) -> int:
         raise ValueError(f"--batch_size {options.batch_size} received; it is 1 or more")
     device = choose_device(options.device)
     model, preprocessing, classes, _ = open_source(options.run, options.data_root, options.budget, only_trained=True)
-    costs, prepare = count_costs(model), Normalize(preprocessing.mean, preprocessing.std)
+    costs, prepare = count_costs(model), Normalize.of(preprocessing)
     model = optimize(model.to(device))  # the plain one is not kept
     answers = predict_files(model, find_images(options.images), classes, prepare, options.batch_size, costs)
     return WRITERS[options.format](map(_printable, answers))

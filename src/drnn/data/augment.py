@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cache
-from typing import Literal, get_args
+from typing import Literal, Protocol, get_args
 
 import torch
 from torch import Tensor
@@ -103,6 +103,16 @@ def _colour(values: tuple[int, ...], dtype: torch.dtype, device: torch.device) -
     return torch.tensor(values, dtype=dtype, device=device)[:, None, None]
 
 
+class ChannelStatistics(Protocol):
+    """What has the mean and the standard deviation of each channel, as fractions of 255."""
+
+    @property
+    def mean(self) -> tuple[float, ...]: ...  # noqa: D102
+
+    @property
+    def std(self) -> tuple[float, ...]: ...  # noqa: D102
+
+
 @dataclass(frozen=True)
 class Normalize:
     """uint8 ``(N, C, H, W)`` to float32, each channel less its mean and divided by its standard deviation.
@@ -114,6 +124,11 @@ class Normalize:
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
+
+    @classmethod
+    def of(cls, source: ChannelStatistics) -> "Normalize":
+        """By mean and std of a data set, of a network's preprocessing, or of whatever else has both."""
+        return cls(source.mean, source.std)
 
     def __call__(self, images: Tensor) -> Tensor:
         """Normalise a batch."""

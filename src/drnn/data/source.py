@@ -6,7 +6,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from drnn.data.augment import PaddingMode
+from drnn.data.augment import ChannelStatistics, PaddingMode
 from drnn.data.batches import ALONE, EpochPlan, Share
 
 
@@ -31,7 +31,7 @@ class Augmentation:
     distortion: bool = False
 
 
-class Source(Protocol):
+class Source(ChannelStatistics, Protocol):
     """A data set: K classes, training and test images.
 
     Attributes:
@@ -46,12 +46,6 @@ class Source(Protocol):
 
     @property
     def classes(self) -> tuple[str, ...]: ...  # noqa: D102
-
-    @property
-    def mean(self) -> tuple[float, ...]: ...  # noqa: D102
-
-    @property
-    def std(self) -> tuple[float, ...]: ...  # noqa: D102
 
     @property
     def image_size(self) -> tuple[int, int, int]:

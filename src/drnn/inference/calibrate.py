@@ -53,7 +53,7 @@ def calibrate(
     """
     model, recipe, dataset = load_run(folder, data_root, device=device)
     refuse_static(model)
-    normalize = Normalize(dataset.mean, dataset.std)
+    normalize = Normalize.of(dataset)
     held = hold_out(dataset, min(images, dataset.num_train - 1)).test_images
     held = to_device(held, next(model.parameters()).device)
     costs = count_costs(model, dataset.image_size)

@@ -97,7 +97,7 @@ class _Run(NamedTuple):
 
 def _open(folder: Path, data_root: str | None, place: torch.device) -> _Run:
     model, recipe, data = load_run(folder, data_root, device=str(place))
-    normalize = Normalize(data.mean, data.std)
+    normalize = Normalize.of(data)
 
     def prepare(images: Tensor) -> Tensor:
         return normalize(to_device(images, place))

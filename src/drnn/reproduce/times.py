@@ -166,7 +166,7 @@ def _counterpart(results: list[dict], ours: _Run, report: Callable[[str], None])
 def _time(ours: _Run, against: _Run | None, batch_size: int, rounds: int, data_root: str | None) -> dict:
     model, _, dataset = load_run(ours.folder, data_root)
     second = model if against is None else load_run(against.folder, data_root)[0]
-    images = Normalize(dataset.mean, dataset.std)(first_test_images(dataset, rounds * batch_size))
+    images = Normalize.of(dataset)(first_test_images(dataset, rounds * batch_size))
     timed = time_models(model, second, images, batch_size, rounds)
     return {
         "seed": ours.seed,

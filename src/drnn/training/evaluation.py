@@ -108,7 +108,7 @@ def evaluate_source(
         ValueError: no test images.
     """
     workers = workers or Workers(next(model.parameters()).device)
-    normalize, device = Normalize(source.mean, source.std), workers.device
+    normalize, device = Normalize.of(source), workers.device
     batches = ((x.to(device), y.to(device)) for x, y in source.test_batches(batch_size, workers.share))
     logits, labels, record = _predict(model, batches, normalize)
     gathered = GateRecord(*(workers.gather(part) for part in record))

@@ -64,7 +64,7 @@ class Session:
         self.costs = count_costs(model, source.image_size)
         self.optimizer = make_optimizer(recipe, model)
         self.average = WeightAverage(model, recipe.ema_decay) if recipe.ema_decay else None
-        self.step = Step(recipe, model, self.optimizer, Normalize(source.mean, source.std), workers)
+        self.step = Step(recipe, model, self.optimizer, Normalize.of(source), workers)
         self.run_step: Callable[[Tensor, Tensor, float], StepResult] = self.step
         self.captured = False
         self.augmentation = Augmentation(

@@ -70,7 +70,7 @@ def at_start(plan: Plan, variant: str, dataset: Dataset) -> Course:
     """One reading of the untrained ``variant``, on the first batch of ``dataset`` as it is."""
     model, sites = _build(plan, variant, dataset)
     size = plan.recipe.batch_size
-    images, labels = Normalize(dataset.mean, dataset.std)(dataset.train_images[:size]), dataset.train_labels[:size]
+    images, labels = Normalize.of(dataset)(dataset.train_images[:size]), dataset.train_labels[:size]
     return Course(variant, [0], [read_gradients(model, sites, lambda: cross_entropy(model(images), labels))])
 
 

@@ -26,20 +26,20 @@ def statistics_errors(model: Classifier, variant: str, dataset: Dataset, recipe:
 
 
 def _calibration(dataset: Dataset, recipe: Recipe) -> Iterator[Tensor]:
-    normalize, size = Normalize(dataset.mean, dataset.std), recipe.batch_size
+    normalize, size = Normalize.of(dataset), recipe.batch_size
     for batch in dataset.train_images[: CALIBRATION_BATCHES * size].split(size):
         yield normalize(batch)
 
 
 def test(model: Classifier, dataset: Dataset) -> Evaluation:
     """Evaluate on the test part."""
-    return evaluate(model, dataset.test_images, dataset.test_labels, Normalize(dataset.mean, dataset.std))
+    return evaluate(model, dataset.test_images, dataset.test_labels, Normalize.of(dataset))
 
 
 @torch.no_grad()
 def _batch_error(model: Classifier, dataset: Dataset, size: int) -> float:
     """Error when every test batch is normalised by itself, as in training; shuffled, so that batches mix classes."""
-    twin, normalize = recalibrate(model, ()).train(), Normalize(dataset.mean, dataset.std)
+    twin, normalize = recalibrate(model, ()).train(), Normalize.of(dataset)
     wrong, order = 0, torch.randperm(dataset.num_test, generator=torch.Generator().manual_seed(0))
     for rows in order.split(size):
         logits = twin(normalize(dataset.test_images[rows]))
