@@ -8,7 +8,18 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from drnn.data import Augmentation, Cutout, EpochPlan, Normalize, PadCropFlip, Share, hold_out, load_dataset
+from drnn.data import (
+    Augmentation,
+    Cutout,
+    EpochPlan,
+    Normalize,
+    PadCropFlip,
+    Share,
+    held_images,
+    hold_out,
+    limit,
+    load_dataset,
+)
 from drnn.data.cifar10 import MEAN, STD, read_binary
 from drnn.models import Preprocessing
 
@@ -140,6 +151,17 @@ def test_held_out_images_come_from_training():
     assert sorted(map(tuple, both.tolist())) == sorted(map(tuple, digits.train_images.flatten(1).tolist()))
     with pytest.raises(ValueError, match="1198 images to hold out received"):
         hold_out(digits, 1198)
+
+
+@pytest.mark.parametrize(("training", "most", "count"), [(1197, 200, 200), (1197, 5000, 1196), (5, 1000, 4)])
+def test_images_to_look_at_are_held_out_and_leave_one_to_train_on(training, most, count):
+    digits = limit(load_dataset("digits"), training)
+    assert torch.equal(held_images(digits, most), hold_out(digits, count).test_images)
+
+
+def test_images_to_look_at_are_one_or_more():
+    with pytest.raises(ValueError, match="0 images to hold out received"):
+        held_images(load_dataset("digits"), 0)
 
 
 def binary_folder(folder: Path):

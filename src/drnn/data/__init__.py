@@ -11,7 +11,7 @@ from drnn.data.dataset import Dataset
 from drnn.data.digits import load_digits
 from drnn.data.records import RECORDS
 from drnn.data.source import Augmentation, Source
-from drnn.data.split import AnyDataset, hold_out, limit
+from drnn.data.split import AnyDataset, held_images, hold_out, limit
 from drnn.data.streamed import StreamedDataset
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "Share",
     "Source",
     "StreamedDataset",
+    "held_images",
     "hold_out",
     "limit",
     "load_dataset",

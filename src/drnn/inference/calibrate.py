@@ -6,7 +6,7 @@ from functools import cache, partial
 from pathlib import Path
 
 from drnn.costs import Costs, count_costs
-from drnn.data import Normalize, hold_out
+from drnn.data import Normalize, held_images
 from drnn.data.transfer import to_device
 from drnn.inference.budget import Budget, apply_budget, refuse_static
 from drnn.inference.counterparts import static_macs
@@ -54,8 +54,7 @@ def calibrate(
     model, recipe, dataset = load_run(folder, data_root, device=device)
     refuse_static(model)
     normalize = Normalize.of(dataset)
-    held = hold_out(dataset, min(images, dataset.num_train - 1)).test_images
-    held = to_device(held, next(model.parameters()).device)
+    held = to_device(held_images(dataset, images), next(model.parameters()).device)
     costs = count_costs(model, dataset.image_size)
     dial = Dial(model, held, normalize, scope)
     deployed, timed = cache(lambda: optimize(model)), normalize(held[:TIMED])

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from drnn.data import Normalize, hold_out
+from drnn.data import Normalize, held_images
 from drnn.data.transfer import to_device
 from drnn.inference.budget import apply_budget, gates_of, refuse_static
 from drnn.inference.dial import Dial, Prepare, Scope
@@ -64,8 +64,7 @@ def curve(
     run = _open(folder, data_root, place)
     refuse_static(run.model)
     others, data = [_open_static(static, run, data_root, place) for static in statics], run.tested.dataset
-    held = hold_out(data, min(1000, data.num_train - 1)).test_images
-    dial, deployed = Dial(run.model, held, run.prepare, scope), optimize(run.model)
+    dial, deployed = Dial(run.model, held_images(data), run.prepare, scope), optimize(run.model)
     rows, works = [], []
     for position in (None, *(step / (points - 1) for step in range(points))):
         turned = dict.fromkeys(gates_of(run.model), 0.0) if position is None else dial.thresholds(position)
