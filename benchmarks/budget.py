@@ -8,7 +8,6 @@ The runs are the networks in checkpoints/ that have gates, unless others are giv
 import argparse
 from pathlib import Path
 
-from drnn.data import Normalize
 from drnn.inference import apply_budget
 from drnn.inference.calibrate import calibrate
 from drnn.inference.dial import Scope
@@ -27,9 +26,9 @@ SCOPES: tuple[Scope, ...] = ("global", "per_gate")
 def met(folder: Path, share: float, scope: Scope, data_root: str | None) -> dict:
     """Calibrate on training images, evaluate on the test."""
     budget = calibrate(folder, Request(share, "share"), scope, data_root=data_root)
-    model, _, data = load_run(folder, data_root)
-    apply_budget(model, budget.thresholds)
-    result = evaluate(model, data.test_images, data.test_labels, Normalize.of(data))
+    run = load_run(folder, data_root)
+    apply_budget(run.model, budget.thresholds)
+    result = evaluate(run.model, run.dataset.test_images, run.dataset.test_labels, run.normalize)
     spent, asked = result.macs.double(), share * budget.found["static_macs"]
     return {
         "network": folder.name,

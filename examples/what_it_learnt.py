@@ -9,18 +9,17 @@ from pathlib import Path
 from drnn.analysis import answers_of
 from drnn.analysis.agreement import rank_correlation
 from drnn.analysis.loops import early_and_late, error_by_loops, execution_map, loop_histogram, loops_by_class
-from drnn.data import Normalize
 from drnn.training import evaluate
 from drnn.training.checkpoint import load_run
 
-run = Path(sys.argv[1] if len(sys.argv) > 1 else "runs/digits")
-model, recipe, dataset = load_run(run)
-result = evaluate(model, dataset.test_images, dataset.test_labels, Normalize(dataset.mean, dataset.std))
-answers = answers_of(result, dataset.classes, model.target_rate)
+folder = Path(sys.argv[1] if len(sys.argv) > 1 else "runs/digits")
+run = load_run(folder)
+result = evaluate(run.model, run.dataset.test_images, run.dataset.test_labels, run.normalize)
+answers = answers_of(result, run.dataset.classes, run.model.target_rate)
 
 histogram = loop_histogram(answers.loops, answers.slots, answers.target_rate)
 expected = "" if answers.target_rate is None else f", {histogram['expected']:.2f} expected at the target rate"
-print(f"{run.name}: {histogram['mean']:.2f} loops an image{expected}")
+print(f"{folder.name}: {histogram['mean']:.2f} loops an image{expected}")
 for loops, images in enumerate(histogram["images"]):
     print(f"{loops:3} loops {images:5} images {'#' * int(60 * images / histogram['images'].max())}")
 

@@ -9,6 +9,7 @@ from drnn.compare import compare_runs
 from drnn.data import ALONE, load_dataset
 from drnn.models import create_model
 from drnn.training import Recipe
+from drnn.training.checkpoint import LoadedRun
 
 
 class Streamed:
@@ -30,7 +31,7 @@ def sides(monkeypatch):
     """What the folders "a" and "b" hold, to spoil: model, recipe, data set."""
     model, dataset = create_model("dr_resnet_digits", width=4).eval(), load_dataset("digits")
     made = {name: [model, Recipe(seed=seed), Streamed(dataset)] for seed, name in enumerate("ab")}
-    monkeypatch.setattr("drnn.compare.load_run", lambda folder, data_root: made[folder.name])
+    monkeypatch.setattr("drnn.compare.load_run", lambda folder, data_root: LoadedRun(*made[folder.name]))
     return made
 
 

@@ -1,26 +1,17 @@
 """Two runs side by side on the same images, their time measured in pairs."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from drnn.costs import count_params
-from drnn.data import AnyDataset, Normalize
 from drnn.models import Classifier
 from drnn.provenance import environment
 from drnn.timing import time_pairs
-from drnn.training import Recipe, evaluate_source
-from drnn.training.checkpoint import load_run
-from drnn.training.tested import Tested, first_test_images, same_test_images
-
-
-@dataclass(frozen=True)
-class _Side:
-    model: Classifier
-    recipe: Recipe
-    dataset: AnyDataset
+from drnn.training import evaluate_source
+from drnn.training.checkpoint import LoadedRun, load_run
+from drnn.training.tested import first_test_images, same_test_images
 
 
 def compare_runs(
@@ -41,26 +32,25 @@ def compare_runs(
     """
     if rounds < 1 or not batch_sizes or min(batch_sizes) < 1:
         raise ValueError(f"batch sizes {batch_sizes} and rounds {rounds} received; give 1 or more of each")
-    sides = [_Side(*load_run(folder, data_root)) for folder in (first, second)]
-    if not same_test_images(*(Tested(side.recipe, side.dataset) for side in sides)):
-        names = ", ".join(sorted({side.recipe.dataset for side in sides}))
+    ours, theirs = (load_run(folder, data_root) for folder in (first, second))
+    if not same_test_images(ours, theirs):
+        names = ", ".join(sorted({ours.recipe.dataset, theirs.recipe.dataset}))
         raise ValueError(f"the runs are on different test images ({names}); compare like with like")
-    dataset = sides[0].dataset
-    images = Normalize.of(dataset)(first_test_images(dataset, rounds * max(batch_sizes)))
-    times = {str(size): time_models(sides[0].model, sides[1].model, images, size, rounds) for size in batch_sizes}
+    images = ours.normalize(first_test_images(ours.dataset, rounds * max(batch_sizes)))
+    times = {str(size): time_models(ours.model, theirs.model, images, size, rounds) for size in batch_sizes}
     return {
         "environment": environment(),
-        "dataset": dataset.name,
-        "test_images": dataset.num_test,
-        "runs": [_describe(side) for side in sides],
+        "dataset": ours.dataset.name,
+        "test_images": ours.dataset.num_test,
+        "runs": [_describe(ours), _describe(theirs)],
         "time": times,
     }
 
 
-def _describe(side: _Side) -> dict:
-    result, recipe = evaluate_source(side.model, side.dataset), side.recipe
+def _describe(run: LoadedRun) -> dict:
+    result, recipe = evaluate_source(run.model, run.dataset), run.recipe
     kept = {"name": recipe.name, "model": recipe.model, "seed": recipe.seed, "epochs": recipe.epochs}
-    return {**kept, "params": count_params(side.model), **result.summary()}
+    return {**kept, "params": count_params(run.model), **result.summary()}
 
 
 @torch.inference_mode()

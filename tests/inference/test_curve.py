@@ -16,7 +16,7 @@ from drnn.inference import curve as curves
 from drnn.inference.dial import Dial
 from drnn.models import set_dense
 from drnn.training import find_recipe, train
-from drnn.training.checkpoint import load_run
+from drnn.training.checkpoint import LoadedRun, load_run
 from drnn.training.distributed import choose_device
 
 
@@ -79,7 +79,7 @@ def test_images_from_files_come_to_the_networks_device(pictures, tmp_path, monke
     files = load_streamed("imagefolder", pictures, 32, workers=0)
     everything = StreamedDataset.test_images.func
     monkeypatch.setattr(StreamedDataset, "test_images", property(lambda own: at_once.append(own) or everything(own)))
-    monkeypatch.setattr(curves, "load_run", lambda *_, **__: (masked_on_meta(), find_recipe("digits"), files))
+    monkeypatch.setattr(curves, "load_run", lambda *_, **__: LoadedRun(masked_on_meta(), find_recipe("digits"), files))
     monkeypatch.setattr(curves, "wait", lambda device: None, raising=False)
     for double in (evaluate_source, time_in_turns):
         monkeypatch.setattr(curves, double.__name__, double)

@@ -104,9 +104,7 @@ def test_a_run_leaves_everything_it_was(run):
 def test_a_run_loads_as_it_was_saved(run):
     folder, summary = run
     model, recipe, dataset = load_run(folder)
-    from drnn.data import Normalize
-
-    result = evaluate(model, dataset.test_images, dataset.test_labels, Normalize(dataset.mean, dataset.std), 64)
+    result = evaluate(model, dataset.test_images, dataset.test_labels, load_run(folder).normalize, 64)
     assert recipe == TINY
     assert result.acc1 == summary["acc1"]
     assert result.summary()["macs_mean"] == summary["macs_mean"]

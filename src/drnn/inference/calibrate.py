@@ -6,7 +6,7 @@ from functools import cache, partial
 from pathlib import Path
 
 from drnn.costs import Costs, count_costs
-from drnn.data import Normalize, held_images
+from drnn.data import held_images
 from drnn.data.transfer import to_device
 from drnn.inference.budget import Budget, apply_budget, refuse_static
 from drnn.inference.counterparts import static_macs
@@ -51,13 +51,13 @@ def calibrate(
             network without gates, or a device that is not here.
         FileNotFoundError: no finished run.
     """
-    model, recipe, dataset = load_run(folder, data_root, device=device)
+    run = load_run(folder, data_root, device=device)
+    model, recipe, dataset = run
     refuse_static(model)
-    normalize = Normalize.of(dataset)
     held = to_device(held_images(dataset, images), next(model.parameters()).device)
     costs = count_costs(model, dataset.image_size)
-    dial = Dial(model, held, normalize, scope)
-    deployed, timed = cache(lambda: optimize(model)), normalize(held[:TIMED])
+    dial = Dial(model, held, run.normalize, scope)
+    deployed, timed = cache(lambda: optimize(model)), run.normalize(held[:TIMED])
 
     def time_at(thresholds: Thresholds) -> float:
         apply_budget(deployed(), thresholds)

@@ -6,12 +6,11 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from drnn.data import Normalize, held_images
+from drnn.data import held_images
 from drnn.data.transfer import to_device
 from drnn.inference.budget import apply_budget, gates_of, refuse_static
 from drnn.inference.dial import Dial, Prepare, Scope
@@ -20,9 +19,9 @@ from drnn.models import Classifier
 from drnn.provenance import environment
 from drnn.timing import p95, time_in_turns, wait
 from drnn.training import evaluate_source
-from drnn.training.checkpoint import load_run
+from drnn.training.checkpoint import LoadedRun, load_run
 from drnn.training.distributed import choose_device
-from drnn.training.tested import Tested, first_test_images, same_test_images
+from drnn.training.tested import first_test_images, same_test_images
 
 COLUMNS = ("run", "model", "position", "acc1", "macs_mean", "mean_loops", "latency_ms", "p95_ms")
 BATCHES = 60  # timed, at most
@@ -61,23 +60,30 @@ def curve(
         raise ValueError(f"{points} points at batch size {batch_size} received; give 2 or more, and 1 or more")
     place = choose_device(device)
     wait(place)  # what cannot be waited for is refused here
-    run = _open(folder, data_root, place)
+    run = load_run(folder, data_root, device=str(place))
     refuse_static(run.model)
-    others, data = [_open_static(static, run, data_root, place) for static in statics], run.tested.dataset
-    dial, deployed = Dial(run.model, held_images(data), run.prepare, scope), optimize(run.model)
+    others = [load_run(static, data_root, device=str(place)) for static in statics]
+    for static, other in zip(statics, others, strict=True):
+        if not same_test_images(run, other):
+            raise ValueError(f"{static} is on other test images than {folder}; compare like with like")
+
+    def prepare(images: Tensor) -> Tensor:
+        return run.normalize(to_device(images, place))
+
+    dial, deployed = Dial(run.model, held_images(run.dataset), prepare, scope), optimize(run.model)
     rows, works = [], []
     for position in (None, *(step / (points - 1) for step in range(points))):
         turned = dict.fromkeys(gates_of(run.model), 0.0) if position is None else dial.thresholds(position)
         apply_budget(run.model, turned)
-        rows.append(_row(run, position))
+        rows.append(_row(folder, run, position))
         works.append(partial(_run_turned, deployed, turned))
-    for other in others:
-        rows.append(_row(other, None))
+    for static, other in zip(statics, others, strict=True):
+        rows.append(_row(static, other, None))
         works.append(optimize(other.model))
-    _time(rows, works, first_test_images(data, BATCHES * batch_size), run.prepare, batch_size, place)
+    _time(rows, works, first_test_images(run.dataset, BATCHES * batch_size), prepare, batch_size, place)
     return {
         "environment": environment(place),
-        "dataset": data.name,
+        "dataset": run.dataset.name,
         "scope": scope,
         "device": str(place),
         "batch_size": batch_size,
@@ -85,36 +91,10 @@ def curve(
     }
 
 
-class _Run(NamedTuple):
-    """A network on its device, what it is tested on, and how it takes images."""
-
-    folder: Path
-    model: Classifier
-    tested: Tested
-    prepare: Prepare
-
-
-def _open(folder: Path, data_root: str | None, place: torch.device) -> _Run:
-    model, recipe, data = load_run(folder, data_root, device=str(place))
-    normalize = Normalize.of(data)
-
-    def prepare(images: Tensor) -> Tensor:
-        return normalize(to_device(images, place))
-
-    return _Run(folder, model, Tested(recipe, data), prepare)
-
-
-def _open_static(static: Path, run: _Run, data_root: str | None, place: torch.device) -> _Run:
-    other = _open(static, data_root, place)
-    if not same_test_images(run.tested, other.tested):
-        raise ValueError(f"{static} is on other test images than {run.folder}; compare like with like")
-    return other
-
-
-def _row(run: _Run, position: float | None) -> dict:
-    result = evaluate_source(run.model, run.tested.dataset).summary()
+def _row(folder: Path, run: LoadedRun, position: float | None) -> dict:
+    result = evaluate_source(run.model, run.dataset).summary()
     kept = {name: result[name] for name in ("acc1", "macs_mean", "mean_loops")}
-    return {"run": run.folder.name, "model": run.model.name, "position": position, **kept}
+    return {"run": folder.name, "model": run.model.name, "position": position, **kept}
 
 
 def _run_turned(model: Classifier, thresholds: dict[str, float], images: Tensor) -> None:

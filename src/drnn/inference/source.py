@@ -64,7 +64,7 @@ def open_source(source: str, data_root: str | None = None, budget: bool = False,
 def _open_folder(folder: Path, data_root: str | None) -> Source:
     if (folder / CONFIG).is_file() or not (folder / RECIPE).is_file():
         return _source(from_pretrained(folder), trained=True)
-    return _source(load_run(folder, data_root)[0], trained=True)
+    return _source(load_run(folder, data_root).model, trained=True)
 
 
 def _source(model: Classifier, trained: bool) -> Source:

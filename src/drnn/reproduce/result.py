@@ -55,7 +55,7 @@ def result_of(job: Job, data_root: str | None = None) -> dict:
     average = None
     if (job.folder / AVERAGE).is_file():
         _require_own(job.folder, summary, "average_sha256", fingerprint(job.folder, AVERAGE))
-        average = _numbers(evaluate_source(load_run(job.folder, data_root, average=True)[0], dataset))
+        average = _numbers(evaluate_source(load_run(job.folder, data_root, average=True).model, dataset))
     begun = run_environment(job.folder)
     machines = [begun, *begun.pop("resumed", [])]
     return {

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from drnn.compare import time_models
-from drnn.data import Normalize
 from drnn.inference.counterparts import COUNTERPARTS
 from drnn.provenance import environment
 from drnn.reproduce.plan import Job
@@ -164,10 +163,10 @@ def _counterpart(results: list[dict], ours: _Run, report: Callable[[str], None])
 
 
 def _time(ours: _Run, against: _Run | None, batch_size: int, rounds: int, data_root: str | None) -> dict:
-    model, _, dataset = load_run(ours.folder, data_root)
-    second = model if against is None else load_run(against.folder, data_root)[0]
-    images = Normalize.of(dataset)(first_test_images(dataset, rounds * batch_size))
-    timed = time_models(model, second, images, batch_size, rounds)
+    run = load_run(ours.folder, data_root)
+    second = run.model if against is None else load_run(against.folder, data_root).model
+    images = run.normalize(first_test_images(run.dataset, rounds * batch_size))
+    timed = time_models(run.model, second, images, batch_size, rounds)
     return {
         "seed": ours.seed,
         "weights_sha256": ours.weights_sha256,

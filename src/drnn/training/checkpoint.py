@@ -2,8 +2,9 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
-from drnn.data import AnyDataset
+from drnn.data import AnyDataset, Normalize
 from drnn.models import Classifier
 from drnn.training.distributed import choose_device
 from drnn.training.recipe import Recipe
@@ -12,9 +13,20 @@ from drnn.training.trainer import load_data
 from drnn.weights.files import WEIGHTS
 
 
-def load_run(
-    folder: Path, data_root: str | None = None, average: bool = False, device: str = "cpu"
-) -> tuple[Classifier, Recipe, AnyDataset]:
+class LoadedRun(NamedTuple):
+    """A finished run: its network in evaluation mode, what it was trained by, and its data set."""
+
+    model: Classifier
+    recipe: Recipe
+    dataset: AnyDataset
+
+    @property
+    def normalize(self) -> Normalize:
+        """From images as the data set holds them to what the network takes."""
+        return Normalize.of(self.dataset)
+
+
+def load_run(folder: Path, data_root: str | None = None, average: bool = False, device: str = "cpu") -> LoadedRun:
     """The network of a finished run in evaluation mode, its recipe, and its data set.
 
     Args:
@@ -34,4 +46,4 @@ def load_run(
     dataset = load_data(recipe)
     model = build_model(recipe, dataset)
     load_weights(folder / (AVERAGE if average else WEIGHTS), model)
-    return model.to(place).eval(), recipe, dataset
+    return LoadedRun(model.to(place).eval(), recipe, dataset)

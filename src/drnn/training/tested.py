@@ -1,25 +1,17 @@
 """The images that runs are tested on: whether two have the same, and the first of them, read no further than needed."""
 
 from itertools import islice
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from drnn.data import AnyDataset, Source
-from drnn.training.recipe import Recipe
+from drnn.data import Source
+from drnn.training.checkpoint import LoadedRun
 
 AT_ONCE = 64  # test images in a batch, where not all are wanted
 
 
-class Tested(NamedTuple):
-    """What a run was trained by, and its data set."""
-
-    recipe: Recipe
-    dataset: AnyDataset
-
-
-def same_test_images(first: Tested, second: Tested) -> bool:
+def same_test_images(first: LoadedRun, second: LoadedRun) -> bool:
     """Whether the test images are the same: those of one data set, divided and cut alike, or equal one by one."""
     sources = [
         (side.recipe.dataset, side.recipe.data_root, side.recipe.held_out, side.dataset.image_size)
