@@ -307,5 +307,5 @@ def test_the_command_looks_where_it_shall_write_and_draw_before_it_works(argumen
     assert "figures is no folder; name another place" in capsys.readouterr().err
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     assert main(["analyze", *arguments, "--out", str(tmp_path / "new")]) == 2
-    assert "pip install 'drnn[plot]'" in capsys.readouterr().err
+    assert "a picture needs matplotlib: pip install 'drnn[plot]'" in capsys.readouterr().err
     assert not (tmp_path / "new").exists()

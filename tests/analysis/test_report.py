@@ -205,7 +205,7 @@ def test_arrays_need_no_drawing(runs, tmp_path, monkeypatch, capsys):
     assert main([*arguments, "--figures", "false"]) == 0
     assert (tmp_path / "facts.json").exists()
     assert main(arguments) == 2
-    assert "pip install 'drnn[plot]'" in capsys.readouterr().err
+    assert "a picture needs matplotlib: pip install 'drnn[plot]'" in capsys.readouterr().err
 
 
 def test_the_example_prints_what_the_report_shows(runs):

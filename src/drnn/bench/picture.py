@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from drnn.inference.curve_picture import new_figure, save_figure
+from drnn.drawing import new_figure, save_figure
 
 
 def draw_times(entries: list[dict], file: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser
 
-from drnn.analysis.figures import draw, draw_study, require_matplotlib
+from drnn.analysis.figures import draw, draw_study
 from drnn.analysis.findings import ARRAYS, FACTS
 from drnn.analysis.gradients import Plan, first_images, load_study, save_study, study
 from drnn.analysis.gradients.study import ARRAYS as STUDY_ARRAYS
@@ -15,6 +15,7 @@ from drnn.analysis.gradients.study import noise_dataset
 from drnn.analysis.report import FIGURES, REPORT, run_facts, study_rows, write_report
 from drnn.analysis.runs import Options, analyse_run
 from drnn.data import load_dataset
+from drnn.drawing import refuse_picture
 from drnn.storage import refuse_place
 from drnn.training import Recipe, find_recipe
 from drnn.training.distributed import choose_device
@@ -48,10 +49,10 @@ def runs(argv: list[str]) -> None:
 
 def _refuse(folder: Path, files: Sequence[str], figures: bool) -> None:
     """Before long work: whether the results can be written into ``folder``, and drawn where they shall be."""
-    for name in (*files, *((REPORT, f"{FIGURES}/any.png") if figures else ())):
+    for name in (*files, *((REPORT,) if figures else ())):
         refuse_place(folder / name)
     if figures:
-        require_matplotlib()
+        refuse_picture(folder / FIGURES / "any.png")
 
 
 def runs_parser() -> ArgumentParser:

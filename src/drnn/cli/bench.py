@@ -9,8 +9,8 @@ from jsonargparse import ArgumentParser
 from drnn.bench.inference import cases_for, read_entries, refuse_settings, run_cases
 from drnn.bench.report import markdown
 from drnn.bench.subjects import is_foreign, is_run
+from drnn.drawing import refuse_picture
 from drnn.inference.counterparts import COUNTERPARTS
-from drnn.inference.curve_picture import refuse_picture
 from drnn.models import model_spec
 from drnn.storage import refuse_place, write_json
 from drnn.timing import wait

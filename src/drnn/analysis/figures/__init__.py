@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 from drnn.analysis.figures import blocks, curves, images, loops
 from drnn.analysis.figures.gradients import draw_study
-from drnn.analysis.figures.style import Missing, Picture, require_matplotlib
+from drnn.analysis.figures.style import Missing, Picture
 from drnn.analysis.findings import Findings
 
-__all__ = ["Missing", "Picture", "draw", "draw_study", "require_matplotlib"]
+__all__ = ["Missing", "Picture", "draw", "draw_study"]
 
 DRAWINGS: tuple[Callable[[Findings], Picture | Missing], ...] = (
     loops.histogram,

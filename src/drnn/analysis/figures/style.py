@@ -1,4 +1,4 @@
-"""One look for all figures: readable on a phone, in grey, and by the colour-blind. matplotlib is loaded here."""
+"""One look for all figures: readable on a phone, in grey, and by the colour-blind."""
 
 import io
 from dataclasses import dataclass
@@ -7,6 +7,7 @@ from pathlib import Path
 from textwrap import fill
 from typing import Any
 
+from drnn.drawing import new_figure
 from drnn.storage import write_atomically
 
 WIDTH_IN, DPI = 4.8, 200
@@ -61,26 +62,13 @@ class Missing:
     reason: str
 
 
-def require_matplotlib() -> Any:
-    """The class of its figures, which needs none of its global state.
-
-    Raises:
-        ValueError: matplotlib is not installed.
-    """
-    try:
-        from matplotlib.figure import Figure
-    except ModuleNotFoundError as error:
-        raise ValueError("drawing needs matplotlib, which is an extra: pip install 'drnn[plot]'") from error
-    return Figure
-
-
 def canvas(height_in: float, rows: int = 1, columns: int = 1, **options) -> tuple[Any, Any]:
     """An empty figure and its axes.
 
     Raises:
         ValueError: matplotlib is not installed.
     """
-    figure = require_matplotlib()(figsize=(WIDTH_IN, height_in), layout="constrained")
+    figure = new_figure(WIDTH_IN, height_in)
     return figure, figure.subplots(rows, columns, **options)
 
 
