@@ -11,9 +11,9 @@ from drnn.bench.inference import read_entries, run_cases
 from drnn.bench.subjects import Case
 from drnn.bench.trained import batches_of, trained_pair
 from drnn.cli.main import main
+from drnn.core import gates_of
 from drnn.costs import count_costs
 from drnn.data import Normalize
-from drnn.inference import gates_of
 from drnn.training import evaluate_source
 from drnn.training.checkpoint import load_run
 from drnn.training.run_folder import save_weights

@@ -11,7 +11,8 @@ import pytest
 
 from drnn import create_model, load_onnx, save_pretrained
 from drnn.cli.main import main
-from drnn.inference import Budget, gates_of, write_budget
+from drnn.core import gates_of
+from drnn.inference import Budget, write_budget
 from drnn.inference.source import open_source
 from drnn.models import Preprocessing
 from drnn.weights.files import fingerprint

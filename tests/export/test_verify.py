@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from drnn.core import gates_of
 from drnn.costs import count_costs
 from drnn.export import verify
 
@@ -65,7 +66,7 @@ def test_gates_that_answer_nearly_alike_excuse_nothing():
     torch.manual_seed(0)
     model = replace(SPEC, blocks=(2, 2), loops=(2, 2)).build().eval()
     model.name = "fresh"
-    for gate in verify.gates_of(model).values():
+    for gate in gates_of(model).values():
         torch.nn.init.zeros_(gate.scorer.fc2.weight)
     assert verify.verify(model, answers_of(deepcopy(model))).difference == 0
 
@@ -101,7 +102,7 @@ def test_an_image_on_a_tie_may_go_either_way_but_no_third():
 
 def first_margins(model, images):
     seen = []
-    (gate,) = verify.gates_of(model).values()
+    (gate,) = gates_of(model).values()
     handle = gate.register_forward_hook(lambda _gate, _x, answer: seen.append(answer.margin))
     with torch.no_grad():
         model(images)

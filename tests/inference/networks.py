@@ -3,8 +3,7 @@
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from drnn.core import Deterministic
-from drnn.inference import gates_of
+from drnn.core import Deterministic, gates_of
 from drnn.models.classifier import initialise
 
 

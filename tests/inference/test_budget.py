@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import drnn
-from drnn.inference import Budget, apply_budget, gates_of, read_budget, write_budget
+from drnn.core import gates_of
+from drnn.inference import Budget, apply_budget, read_budget, write_budget
 from drnn.weights.files import fingerprint
 
 GATES = ["layer2.1.gate", "layer3.1.gate"]
@@ -47,7 +48,7 @@ def test_thresholds_reach_the_gates_and_leave_the_weights():
 
 def test_a_budget_of_another_network_is_refused_and_changes_nothing():
     model = drnn.create_model("dr_resnet16_cifar")
-    with pytest.raises(ValueError, match=r"of 1 gates received for a network of 2; \['layer3\.1\.gate'\]"):
+    with pytest.raises(ValueError, match=r"of 1 gates .* network of 2; \['layer3\.1\.gate'\] .* drnn calibrate again"):
         apply_budget(model, {"layer2.1.gate": 1.0})
     assert [float(gate.threshold) for gate in gates_of(model).values()] == [0.0, 0.0]
 

@@ -12,9 +12,10 @@ from safetensors.torch import load_file, save_file
 
 import drnn
 from drnn.cli.main import main
+from drnn.core import gates_of
 from drnn.costs import count_costs
 from drnn.data import Normalize, hold_out
-from drnn.inference import apply_budget, gates_of, optimize, read_budget
+from drnn.inference import apply_budget, optimize, read_budget
 from drnn.inference import curve as curves
 from drnn.inference import dial as dials
 from drnn.inference.calibrate import calibrate, mean_macs

@@ -16,8 +16,8 @@ from drnn.bench.measure import time_ends
 from drnn.bench.scripted_gate import Scripted
 from drnn.bench.scripts import LoopScript
 from drnn.bench.subjects import build
-from drnn.core import RecursiveBlock
-from drnn.inference import apply_budget, gates_of
+from drnn.core import RecursiveBlock, gates_of
+from drnn.inference import apply_budget
 from drnn.inference.captured import CapturedNetwork
 from drnn.inference.optimize import refuse_capture
 from drnn.inference.recordings import MOST_SHAPES, CudaGraph, Recording, Recordings

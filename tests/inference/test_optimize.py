@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from torch._dynamo.utils import counters
 
 import drnn
-from drnn.core import LVBN2d
-from drnn.inference import fold, gates_of
+from drnn.core import LVBN2d, gates_of
+from drnn.inference import fold
 from drnn.inference.folded_conv import FoldedConv2d
 from drnn.inference.folded_gate import FoldedGate
 from drnn.inference.laid_out import can_fuse

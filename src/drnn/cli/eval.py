@@ -5,8 +5,7 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser
 
-from drnn.inference import apply_budget, read_budget
-from drnn.inference.budget import refuse_static
+from drnn.inference.budget import use_budget
 from drnn.training import evaluate_source
 from drnn.training.checkpoint import load_run
 from drnn.training.recipe import tested_images
@@ -35,8 +34,7 @@ def run(argv: list[str]) -> None:
         raise ValueError(f"--batch_size {options.batch_size} received; it is 1 or more")
     model, recipe, dataset = load_run(Path(options.run), options.data_root, options.average, options.device)
     if options.budget:
-        refuse_static(model)
-        apply_budget(model, read_budget(Path(options.run)).thresholds)
+        use_budget(model, options.run)
     result = evaluate_source(model, dataset, batch_size=options.batch_size).summary()
     if options.json:
         print(json.dumps({"run": options.run, "model": recipe.model, **result}, indent=1))

@@ -15,6 +15,7 @@ from drnn.core.gates import (
 from drnn.core.loss import rate_loss, target_rate_loss
 from drnn.core.norms import ILVBN2d, LoopGroups, LVBN2d, SharedBatchNorm2d
 from drnn.core.record import GateRecord
+from drnn.core.thresholds import set_thresholds, thresholds_at, thresholds_of
 
 __all__ = [
     "AlwaysNoisy",
@@ -33,5 +34,8 @@ __all__ = [
     "TrainingNoise",
     "gates_of",
     "rate_loss",
+    "set_thresholds",
     "target_rate_loss",
+    "thresholds_at",
+    "thresholds_of",
 ]

@@ -9,12 +9,11 @@ import torch
 from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
-from drnn.core import Gate, GateRecord
+from drnn.core import Gate, GateRecord, gates_of
 from drnn.core.gates import GateDecision
 from drnn.costs import Costs, count_costs
 from drnn.export.network import BATCHES, looping_blocks, read_thresholds
 from drnn.export.runner import Prediction
-from drnn.inference import gates_of
 from drnn.models import Classifier
 
 OTHERS = 2  # images of each other size

@@ -1,8 +1,8 @@
 """A trained network at work: its deployment form, and budgets to turn after training."""
 
-from drnn.inference.budget import Budget, apply_budget, gates_of, read_budget, write_budget
+from drnn.inference.budget import Budget, apply_budget, read_budget, write_budget
 from drnn.inference.folded_conv import fold
 from drnn.inference.forms import choose_form
 from drnn.inference.optimize import optimize
 
-__all__ = ["Budget", "apply_budget", "choose_form", "fold", "gates_of", "optimize", "read_budget", "write_budget"]
+__all__ = ["Budget", "apply_budget", "choose_form", "fold", "optimize", "read_budget", "write_budget"]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import nn
 
-from drnn.core import gates_of
+from drnn.core import gates_of, set_thresholds
 from drnn.storage import write_json
 from drnn.weights.files import WEIGHTS, fingerprint
 
@@ -57,15 +57,21 @@ def apply_budget(model: nn.Module, thresholds: dict[str, float]) -> None:
     Raises:
         ValueError: thresholds of other gates than the model's; nothing has been changed then.
     """
-    gates = gates_of(model)
-    if gates.keys() != thresholds.keys():
-        odd = sorted(gates.keys() ^ thresholds.keys())
-        raise ValueError(
-            f"thresholds of {len(thresholds)} gates received for a network of {len(gates)}; {odd[:3]} differ first. "
-            "Use the budget of this very network, or run drnn calibrate again"
-        )
-    for name, gate in gates.items():
-        gate.threshold.fill_(thresholds[name])
+    try:
+        set_thresholds(model, thresholds)
+    except ValueError as error:
+        raise ValueError(f"{error}. Use the budget of this very network, or run drnn calibrate again") from error
+
+
+def use_budget(model: nn.Module, folder: str | Path) -> None:
+    """Set the thresholds of ``model``, the network of a run folder, to the budget that is kept there.
+
+    Raises:
+        FileNotFoundError: as `read_budget`.
+        ValueError: likewise; or a network without gates, or thresholds of other gates than the model's.
+    """
+    refuse_static(model)
+    apply_budget(model, read_budget(folder).thresholds)
 
 
 def write_budget(folder: str | Path, budget: Budget) -> None:

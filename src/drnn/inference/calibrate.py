@@ -5,10 +5,11 @@ from dataclasses import asdict, dataclass
 from functools import cache, partial
 from pathlib import Path
 
+from drnn.core import set_thresholds
 from drnn.costs import Costs, count_costs
 from drnn.data import held_images
 from drnn.data.transfer import to_device
-from drnn.inference.budget import Budget, apply_budget, refuse_static
+from drnn.inference.budget import Budget, refuse_static
 from drnn.inference.counterparts import static_macs
 from drnn.inference.dial import Dial, Scope
 from drnn.inference.latency import macs_between, mean_ms
@@ -60,7 +61,7 @@ def calibrate(
     deployed, timed = cache(lambda: optimize(model)), run.normalize(held[:TIMED])
 
     def time_at(thresholds: Thresholds) -> float:
-        apply_budget(deployed(), thresholds)
+        set_thresholds(deployed(), thresholds)
         return mean_ms(deployed(), timed)
 
     target = macs_for(request, dial, costs, time_at)

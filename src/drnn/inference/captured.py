@@ -5,8 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from drnn.core import GateRecord, LoopGroups, OpenGate, RecursiveBlock
-from drnn.inference.budget import apply_budget, gates_of
+from drnn.core import GateRecord, LoopGroups, OpenGate, RecursiveBlock, thresholds_at
 from drnn.inference.folded_blocks import refuse_training
 from drnn.inference.folded_gate import FoldedGate
 from drnn.inference.recordings import Recordings, Work
@@ -155,12 +154,8 @@ class CapturedNetwork(Classifier):
     @torch.no_grad()
     def rehearse(self, x: Tensor) -> None:
         """Record everything that an image like x ``(1, C, H, W)`` may meet, so that no later call has to."""
-        before = {name: float(gate.threshold) for name, gate in gates_of(self).items()}
-        apply_budget(self, dict.fromkeys(before, -torch.inf))
-        try:
+        with thresholds_at(self, -torch.inf):
             self(x)
-        finally:
-            apply_budget(self, before)
 
     def train(self, mode: bool = True) -> "CapturedNetwork":
         """What stands between blocks is told, too."""

@@ -10,9 +10,10 @@ from statistics import median
 import torch
 from torch import Tensor
 
+from drnn.core import gates_of, set_thresholds
 from drnn.data import held_images
 from drnn.data.transfer import to_device
-from drnn.inference.budget import apply_budget, gates_of, refuse_static
+from drnn.inference.budget import refuse_static
 from drnn.inference.dial import Dial, Prepare, Scope
 from drnn.inference.optimize import optimize
 from drnn.models import Classifier
@@ -74,7 +75,7 @@ def curve(
     rows, works = [], []
     for position in (None, *(step / (points - 1) for step in range(points))):
         turned = dict.fromkeys(gates_of(run.model), 0.0) if position is None else dial.thresholds(position)
-        apply_budget(run.model, turned)
+        set_thresholds(run.model, turned)
         rows.append(_row(folder, run, position))
         works.append(partial(_run_turned, deployed, turned))
     for static, other in zip(statics, others, strict=True):
@@ -98,7 +99,7 @@ def _row(folder: Path, run: LoadedRun, position: float | None) -> dict:
 
 
 def _run_turned(model: Classifier, thresholds: dict[str, float], images: Tensor) -> None:
-    apply_budget(model, thresholds)
+    set_thresholds(model, thresholds)
     model(images)
 
 

@@ -8,9 +8,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from drnn.core import GateDecision, GateRecord
+from drnn.core import GateDecision, GateRecord, gates_of, set_thresholds, thresholds_at
 from drnn.data.transfer import to_device
-from drnn.inference.budget import apply_budget, gates_of, refuse_static
+from drnn.inference.budget import refuse_static
 from drnn.models import Classifier
 
 Scope = Literal["global", "per_gate"]
@@ -63,7 +63,7 @@ class Dial:
 
     def turn(self, thresholds: dict[str, float]) -> GateRecord:
         """Set the network's thresholds and run all images; what the gates did, ``(N, T)``."""
-        apply_budget(self.model, thresholds)
+        set_thresholds(self.model, thresholds)
         return self._run()
 
     @torch.inference_mode()
@@ -80,15 +80,12 @@ class Dial:
         """
         seen: dict[str, list[Tensor]] = {name: [] for name in gates_of(self.model)}
         hooks = [gate.register_forward_hook(partial(_keep, seen[name])) for name, gate in gates_of(self.model).items()]
-        before = [(gate, gate.threshold.clone()) for gate in gates_of(self.model).values()]
-        apply_budget(self.model, dict.fromkeys(seen, -math.inf))
         try:
-            self._run()
+            with thresholds_at(self.model, -math.inf):
+                self._run()
         finally:
             for hook in hooks:
                 hook.remove()
-            for gate, threshold in before:
-                gate.threshold.copy_(threshold)
         together = {name: torch.cat(parts).sort().values for name, parts in seen.items()}
         step = 1 + max(map(len, together.values())) // MOST_MARGINS
         return {name: values[::step] for name, values in together.items()}

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import torch
 
-from drnn.inference.budget import apply_budget, read_budget, refuse_static
+from drnn.inference.budget import use_budget
 from drnn.models import Classifier, Preprocessing, create_model, list_models
 from drnn.training.checkpoint import load_run
 from drnn.training.run_folder import RECIPE
@@ -43,8 +43,7 @@ def open_source(source: str, data_root: str | None = None, budget: bool = False,
     if folder.is_dir():
         found = _open_folder(folder, data_root)
         if budget:
-            refuse_static(found.model)
-            apply_budget(found.model, read_budget(folder).thresholds)
+            use_budget(found.model, folder)
         return found
     if source not in list_models() and (only_trained or "/" in source):
         or_name = "" if only_trained else ", or a name"

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from drnn.core import gates_of
+from drnn.core import gates_of, set_thresholds, thresholds_of
 from drnn.models import Classifier, Preprocessing, create_model, model_spec
 from drnn.models.rcnn import RCNN
 from drnn.models.registry import RCNNSpec, Spec
@@ -58,8 +58,7 @@ class Config:
         """The network, freshly initialised, with its thresholds, its preprocessing and the names of its classes."""
         model = create_model(self.model, **self.spec)
         model.preprocessing, model.classes = self.preprocessing, self.classes
-        for gate, value in zip(gates_of(model).values(), self.thresholds, strict=True):
-            gate.threshold.fill_(value)
+        set_thresholds(model, dict(zip(gates_of(model), self.thresholds, strict=True)))
         return model
 
     def on_meta(self) -> Classifier:
@@ -99,7 +98,7 @@ def describe(
     differs = {field.name for field in fields(spec) if getattr(spec, field.name) != getattr(own, field.name)}
     kept = {name: getattr(spec, name) for name in sorted(differs | {"num_classes", "input_size"})}
     kept["num_classes"] = num_classes
-    thresholds = tuple(float(gate.threshold) for gate in gates_of(model).values())
+    thresholds = tuple(thresholds_of(model).values())
     with torch.device("meta"):
         twin = create_model(model.name, **kept)
     if wrong := differences(twin.state_dict(), state):
