@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,10 @@ import torchvision
 from drnn import create_model, list_models, set_dense, target_rate_loss
 from drnn.core import Deterministic, RecursiveBlock
 from drnn.models.aig import AdaptiveBlock
+from drnn.models.mobilenetv2 import MobileNetV2Spec
 from drnn.models.rcnn import RecurrentConv2d
+from drnn.models.registry import spec_for
+from drnn.models.resnet import ResNetSpec
 from drnn.models.stochastic_depth import StochasticBlock, survival_at
 
 GOLDEN = Path(__file__).parent / "golden.json"
@@ -155,6 +159,38 @@ def test_unknown_names_and_fields_answer_with_what_there_is():
 def test_values_that_do_not_fit_are_refused(name, overrides, message):
     with pytest.raises(ValueError, match=message), torch.device("meta"):
         create_model(name, **overrides)
+
+
+@pytest.mark.parametrize(
+    ("name", "overrides", "message"),
+    [
+        ("resnet20_cifar", {"norm": "nonsense"}, "norm 'nonsense' received; choose one of 'shared', 'lvbn', 'ilvbn'"),
+        ("resnet20_cifar", {"gate": "nonsense"}, "gate 'nonsense' received; choose one of 'hidden', 'linear', None"),
+        ("resnet20_cifar", {"gate_noise": "on"}, "gate_noise 'on' received; choose one of 'none', 'training'"),
+        ("dr_resnet16_cifar", {"gate": None, "gate_noise": "on", "target_rate": None}, "gate_noise 'on' received"),
+        ("r_resnet53_naive", {"gate_noise": None}, "gate_noise None received"),
+        ("mobilenetv2", {"norm": "nonsense"}, "norm 'nonsense' received; choose one of"),
+        ("mobilenetv2", {"gate": "nonsense"}, "gate 'nonsense' received; choose one of"),
+        ("mobilenetv2", {"gate_noise": "nonsense"}, "gate_noise 'nonsense' received; choose one of"),
+        ("resnet20_cifar", {"body": "big"}, "body 'big' received; choose one of 'basic', 'bottleneck', 'preact'"),
+        ("resnet20_cifar", {"stem": "big"}, "stem 'big' received; choose one of 'cifar', 'imagenet'"),
+        ("resnet20_cifar", {"residual": "x"}, "residual 'x' received; choose one of 'plain', 'stochastic', 'aig'"),
+        ("preresnet110_cifar", {"residual": "x"}, "residual 'x' received; choose one of"),
+        ("dr_resnet16_cifar", {"norm": {"lvbn": 1}}, "norm {'lvbn': 1} received; choose one of"),
+    ],
+)
+def test_a_part_that_is_not_there_is_refused_wherever_it_would_stand(name, overrides, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        spec_for(name, **overrides)
+    with pytest.raises(ValueError, match=re.escape(message)), torch.device("meta"):
+        create_model(name, **overrides)
+
+
+def test_a_specification_without_stages_is_refused():
+    for spec, message in ((ResNetSpec, "give one of each"), (MobileNetV2Spec, "give 7 of each")):
+        for shape in ({"blocks": ()}, {"blocks": (), "loops": ()}, {"blocks": (1,) * 7, "loops": (0,) * 7}):
+            with pytest.raises(ValueError, match=message):
+                spec(**shape)
 
 
 @pytest.mark.parametrize(

@@ -269,6 +269,26 @@ def test_a_damaged_config_is_named(tmp_path, change):
         from_pretrained(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("name", "part", "known"),
+    [
+        ("resnet_digits", "norm", "'shared', 'lvbn', 'ilvbn'"),
+        ("resnet_digits", "gate", "'hidden', 'linear', None"),
+        ("resnet_digits", "gate_noise", "'none', 'training', 'always'"),
+        ("resnet_digits", "residual", "'plain', 'stochastic', 'aig'"),
+        ("dr_resnet_digits", "norm", "'shared', 'lvbn', 'ilvbn'"),
+        ("dr_resnet_digits", "body", "'basic', 'bottleneck', 'preact'"),
+        ("dr_resnet_digits", "stem", "'cifar', 'imagenet'"),
+    ],
+)
+def test_a_config_with_a_part_that_is_not_there_is_refused_with_those_that_are(tmp_path, name, part, known):
+    save_pretrained(create_model(name), tmp_path)
+    held = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**held, "spec": {**held["spec"], part: "nonsense"}}))
+    with pytest.raises(ValueError, match=rf"config\.json is damaged: .*{part} 'nonsense' received; .* {known}"):
+        from_pretrained(tmp_path)
+
+
 def test_a_config_of_an_enormous_network_allocates_nothing(tmp_path):
     save_pretrained(create_model("dr_resnet_digits"), tmp_path)
     held = json.loads((tmp_path / "config.json").read_text())

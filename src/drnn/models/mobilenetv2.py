@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from drnn.models.blocks import InvertedResidual, conv
 from drnn.models.classifier import Classifier, initialise
-from drnn.models.parts import recursive
+from drnn.models.parts import check_parts, recursive
 
 # expansion, channels, stride of the first block: one line a stage
 STAGES = ((1, 16, 1), (6, 24, 2), (6, 32, 2), (6, 64, 2), (6, 96, 1), (6, 160, 2), (6, 320, 1))
@@ -17,7 +17,11 @@ STEM_WIDTH, HEAD_WIDTH = 32, 1280
 
 @dataclass(frozen=True)
 class MobileNetV2Spec:
-    """A MobileNetV2 as data; the fields mean what they mean in `ResNetSpec`."""
+    """A MobileNetV2 as data; the fields mean what they mean in `ResNetSpec`.
+
+    Raises:
+        ValueError: not 7 ``blocks`` and 7 ``loops``, 1 or more, or a name that is not one of those.
+    """
 
     blocks: tuple[int, ...]
     loops: tuple[int, ...] = (1,) * 7
@@ -27,6 +31,11 @@ class MobileNetV2Spec:
     gate_noise: str = "none"
     input_size: tuple[int, int, int] = (3, 224, 224)
     num_classes: int = 1000
+
+    def __post_init__(self):
+        check_parts(self.norm, self.gate, self.gate_noise)
+        if not len(self.blocks) == len(self.loops) == len(STAGES) or min(self.blocks + self.loops) < 1:
+            raise ValueError(f"blocks {self.blocks} and loops {self.loops} received; give 7 of each, 1 or more")
 
     def build(self) -> "MobileNetV2":
         """The network, freshly initialised."""
@@ -40,8 +49,6 @@ class MobileNetV2(Classifier):
         super().__init__()
         self.name, self.spec = type(self).__name__, spec
         self.num_classes, self.input_size, self.target_rate = spec.num_classes, spec.input_size, spec.target_rate
-        if not len(spec.blocks) == len(spec.loops) == len(STAGES) or min(spec.blocks + spec.loops) < 1:
-            raise ValueError(f"blocks {spec.blocks} and loops {spec.loops} received; give 7 of each, 1 or more")
         self.conv1, self.bn1 = conv(spec.input_size[0], STEM_WIDTH, 3, 2), nn.BatchNorm2d(STEM_WIDTH)
         channels = STEM_WIDTH
         for stage, (expand, width, stride) in enumerate(STAGES):

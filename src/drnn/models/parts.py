@@ -1,6 +1,6 @@
 """Norms and gates by name, as the model registry writes them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from torch import nn
 
@@ -27,11 +27,17 @@ SCORERS: dict[str, Callable[[int], nn.Module]] = {"hidden": HiddenScorer, "linea
 DECISIONS: dict[str, type[Deterministic]] = {"none": Deterministic, "training": TrainingNoise, "always": AlwaysNoisy}
 
 
-def choose(kind: str, options: dict, name: str):
-    """The option of that name, or an error that lists them all."""
-    if name not in options:
-        raise ValueError(f"{kind} {name!r} received; choose one of {', '.join(map(repr, options))}")
-    return options[name]
+def check_name(kind: str, name: object, known: Iterable) -> None:
+    """ValueError for a name that is not known; it lists those that are."""
+    if name not in (names := list(known)):
+        raise ValueError(f"{kind} {name!r} received; choose one of {', '.join(map(repr, names))}")
+
+
+def check_parts(norm: str, gate: str | None, noise: str) -> None:
+    """ValueError for a name that `recursive` does not know."""
+    check_name("norm", norm, NORMS)
+    check_name("gate", gate, (*SCORERS, None))
+    check_name("gate_noise", noise, DECISIONS)
 
 
 def recursive(
@@ -42,7 +48,7 @@ def recursive(
     gate: str | None,
     noise: str,
 ) -> RecursiveBlock:
-    """A recursive block of ``channels`` C from named parts.
+    """A recursive block of ``channels`` C from named parts, which `check_parts` knows.
 
     Args:
         make_body: called with ``norm=``, a factory of norms by width.
@@ -51,13 +57,9 @@ def recursive(
         norm: a name of `NORMS`.
         gate: a name of `SCORERS`; None leaves every loop open.
         noise: a name of `DECISIONS`.
-
-    Raises:
-        ValueError: a name that is not known.
     """
-    make_norm = choose("norm", NORMS, norm)
+    make_norm = NORMS[norm]
     body = make_body(norm=lambda width: make_norm(width, num_loops))
     if gate is None:
         return RecursiveBlock(body, OpenGate(), num_loops)
-    scorer, decide = choose("gate", SCORERS, gate)(channels), choose("gate_noise", DECISIONS, noise)()
-    return RecursiveBlock(body, Gate(scorer, decide), num_loops)
+    return RecursiveBlock(body, Gate(SCORERS[gate](channels), DECISIONS[noise]()), num_loops)

@@ -159,7 +159,7 @@ def _is_size(value: object) -> bool:
 
 def _with_target(spec: ResNetSpec | MobileNetV2Spec, name: str, given: bool) -> ResNetSpec | MobileNetV2Spec:
     """``spec`` without its line's target rate where other fields leave no gates; ValueError for one that was given."""
-    rate, loops = spec.target_rate, zip(spec.blocks, spec.loops, strict=False)  # as many of each: where they are built
+    rate, loops = spec.target_rate, zip(spec.blocks, spec.loops, strict=False)  # no loops, or as many as blocks
     if rate is None:
         return spec
     if not (isinstance(rate, Real) and 0 <= rate <= 1):

@@ -1,9 +1,10 @@
 """ResNets, recursive or not: CIFAR and ImageNet stems, basic blocks and bottlenecks, and three baselines' blocks."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,8 +12,12 @@ from torch import Tensor, nn
 from drnn.models.aig import AdaptiveBlock
 from drnn.models.blocks import BasicBlock, Bottleneck, PreActivationBlock, conv
 from drnn.models.classifier import Classifier, initialise
-from drnn.models.parts import choose, recursive
+from drnn.models.parts import check_name, check_parts, recursive
 from drnn.models.stochastic_depth import StochasticBlock, survival_at
+
+BODIES = {"basic": BasicBlock, "bottleneck": Bottleneck, "preact": PreActivationBlock}
+STEMS = {"cifar": (3, 1), "imagenet": (7, 2)}  # kernel and stride of the first convolution
+RESIDUALS = ("plain", "stochastic", "aig")
 
 
 @dataclass(frozen=True)
@@ -21,7 +26,8 @@ class ResNetSpec:
 
     Attributes:
         blocks: blocks per stage, the one that changes the shape included.
-        loops: loops per stage; 1 leaves the stage as it is, more makes all but its first block recursive.
+        loops: loops per stage; 1 leaves the stage as it is, more makes all but its first block recursive. None given
+            is 1 in every stage.
         target_rate: what the gates are trained to; None for nothing. The gates themselves come from ``gate``, with
             loops, or from ``residual="aig"``.
         norm: inside recursive blocks: "shared", "lvbn" or "ilvbn".
@@ -34,6 +40,10 @@ class ResNetSpec:
         stride_in_3x3: bottlenecks as in ResNet v1.5 and torchvision, instead of v1.
         input_size: ``(C, H, W)``.
         num_classes: K.
+
+    Raises:
+        ValueError: another number of ``loops`` than of ``blocks``, one of them below 1, a name that is not one of
+            those, or a ``residual`` that the ``body`` does not have.
     """
 
     blocks: tuple[int, ...]
@@ -50,6 +60,20 @@ class ResNetSpec:
     input_size: tuple[int, int, int] = (3, 32, 32)
     num_classes: int = 10
 
+    def __post_init__(self):
+        check_parts(self.norm, self.gate, self.gate_noise)
+        for kind, known in (("body", BODIES), ("stem", STEMS), ("residual", RESIDUALS)):
+            check_name(kind, getattr(self, kind), known)
+        if len(self.loops) not in (0, len(self.blocks)) or min(self.blocks + self.loops, default=0) < 1:
+            raise ValueError(
+                f"blocks {self.blocks} and loops {self.loops} received; give one of each, 1 or more, per stage"
+            )
+        if self.residual != "plain" and self.body == "preact":
+            raise ValueError(
+                f"residual {self.residual!r} received for the body 'preact', whose branch and shortcut read the same "
+                "norm; choose 'basic' or 'bottleneck'"
+            )
+
     def build(self) -> "ResNet":
         """The network, freshly initialised."""
         return ResNet(self)
@@ -64,21 +88,9 @@ class ResNet(Classifier):
         self.num_classes, self.input_size = spec.num_classes, spec.input_size
         self.target_rate = spec.target_rate
         self.loops = spec.loops or (1,) * len(spec.blocks)
-        if len(self.loops) != len(spec.blocks) or min(spec.blocks + self.loops) < 1:
-            raise ValueError(
-                f"blocks {spec.blocks} and loops {self.loops} received; give one of each, 1 or more, per stage"
-            )
-        if spec.residual != "plain" and spec.body == "preact":
-            raise ValueError(
-                f"residual {spec.residual!r} received for the body 'preact', whose branch and shortcut read the same "
-                "norm; choose 'basic' or 'bottleneck'"
-            )
         bottleneck = partial(Bottleneck, stride_in_3x3=spec.stride_in_3x3)
-        bodies = {"basic": BasicBlock, "bottleneck": bottleneck, "preact": PreActivationBlock}
-        self.make_body = choose("body", bodies, spec.body)
-        self.large = choose("stem", {"cifar": False, "imagenet": True}, spec.stem)
-        kernel, stride = (7, 2) if self.large else (3, 1)
-        self.conv1 = conv(spec.input_size[0], spec.width, kernel, stride)
+        self.make_body: Callable[..., Any] = bottleneck if spec.body == "bottleneck" else BODIES[spec.body]
+        self.conv1 = conv(spec.input_size[0], spec.width, *STEMS[spec.stem])
         self.bn1 = nn.Identity() if spec.body == "preact" else nn.BatchNorm2d(spec.width)
         self.num_features, self.stages = spec.width, []
         for stage in range(len(spec.blocks)):
@@ -96,9 +108,9 @@ class ResNet(Classifier):
         if index > 0 and self.loops[stage] > 1:
             make = partial(self.make_body, channels, width, 1)
             return recursive(make, channels, self.loops[stage], spec.norm, spec.gate, spec.gate_noise)
-        self.num_features = width * (Bottleneck.expansion if spec.body == "bottleneck" else 1)
+        self.num_features = width * BODIES[spec.body].expansion
         body = self.make_body(channels, width, 2 if index == 0 and stage > 0 else 1)
-        if choose("residual", {"plain": True, "stochastic": False, "aig": False}, spec.residual):
+        if spec.residual == "plain":
             return body
         if spec.residual == "aig":
             return AdaptiveBlock(body, channels)
@@ -109,7 +121,7 @@ class ResNet(Classifier):
         x = self.bn1(self.conv1(x))
         if self.spec.body != "preact":
             x = torch.relu(x)
-        return nn.functional.max_pool2d(x, 3, 2, 1) if self.large else x
+        return nn.functional.max_pool2d(x, 3, 2, 1) if self.spec.stem == "imagenet" else x
 
     def blocks(self) -> Iterable[nn.Module]:
         """All blocks of all stages, in order."""
