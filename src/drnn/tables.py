@@ -3,12 +3,11 @@
 from dataclasses import dataclass
 from functools import cache
 
-from drnn.core import OpenGate, RecursiveBlock
+from drnn.core import Gate, RecursiveBlock
 from drnn.costs import Costs, count_costs, count_params
 from drnn.models import create_model
 from drnn.models.classifier import Classifier
-from drnn.models.parts import SCORERS
-from drnn.models.registry import RCNNSpec, model_spec
+from drnn.models.registry import model_spec
 
 
 @dataclass(frozen=True)
@@ -88,8 +87,8 @@ def published_params(model: Classifier) -> int | None:
     block of every recursive stage. Live parameters are `drnn.costs.count_params`.
     """
     extra = 0
-    gated = [m for m in model.modules() if isinstance(m, RecursiveBlock) and not isinstance(m.gate, OpenGate)]
-    scorer = SCORERS[model.spec.gate] if gated else None  # type: ignore[union-attr]
+    gates = [m.gate for m in model.modules() if isinstance(m, RecursiveBlock) and isinstance(m.gate, Gate)]
+    scorer = type(gates[0].scorer) if gates else None
     for name, stage in model.named_children():
         if not name.startswith("layer"):
             continue
@@ -127,11 +126,10 @@ def table_rows(rows: tuple[PaperRow, ...]) -> list[dict]:
 def _cells(row: PaperRow) -> tuple:
     spec = model_spec(row.model)
     live, published, paper, plain = measured(row.model)
-    target = row.target_rate if row.target_rate is not None else getattr(spec, "target_rate", None)
-    blocks, loops = (() if isinstance(spec, RCNNSpec) else (spec.blocks, spec.loops)) or ((), ())
+    target = row.target_rate if row.target_rate is not None else spec.target_rate
     ours = (paper.expected_macs(target) if target else paper.max_macs) / 1e9
     return (
-        row.title, row.model, ",".join(map(str, blocks)) or None, ",".join(map(str, loops)) or None,
+        row.title, row.model, ",".join(map(str, spec.blocks)) or None, ",".join(map(str, spec.loops)) or None,
         row.error or row.top1,
         live / 1e6, published / 1e6 if published else None, row.params, (published or live) / 1e6 - row.params,
         paper.max_macs / 1e9, target, ours if target else None, row.macs,

@@ -14,7 +14,7 @@ from drnn.core import Deterministic, RecursiveBlock
 from drnn.models.aig import AdaptiveBlock
 from drnn.models.mobilenetv2 import MobileNetV2Spec
 from drnn.models.rcnn import RecurrentConv2d
-from drnn.models.registry import spec_for
+from drnn.models.registry import model_spec, spec_for
 from drnn.models.resnet import ResNetSpec
 from drnn.models.stochastic_depth import StochasticBlock, survival_at
 
@@ -49,7 +49,7 @@ def test_every_name_builds_and_has_its_slots(name):
         model = set_dense(create_model(name)).eval()
         logits, record = model.forward_with_gates(torch.empty(2, *model.input_size))
     assert logits.shape == (2, model.num_classes)
-    assert model.name == name
+    assert (model.name, model.spec) == (name, model_spec(name))
     assert {tuple(part.shape) for part in record} == {(2, record.executed.shape[1])}
     assert record.executed.shape[1] == SLOTS.get(name, record.executed.shape[1])
     assert (record.executed.shape[1] > 0) >= (model.target_rate is not None)

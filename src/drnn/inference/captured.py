@@ -101,7 +101,7 @@ class CapturedNetwork(Classifier):
 
     @torch.inference_mode(False)  # thresholds move and weights are loaded outside it
     def __init__(self, network: Classifier, recordings: Recordings | None = None):
-        super().__init__()
+        super().__init__(network.spec)
         self.name, self.num_classes = network.name, network.num_classes
         self.input_size, self.target_rate = network.input_size, network.target_rate
         self.preprocessing, self.classes = network.preprocessing, network.classes

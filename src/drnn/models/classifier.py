@@ -1,12 +1,16 @@
 """What every network here can do, whatever its blocks."""
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
 from drnn.core import GateRecord, RecursiveBlock
 from drnn.models.aig import AdaptiveBlock
 from drnn.models.preprocessing import Preprocessing
+
+if TYPE_CHECKING:
+    from drnn.models.registry import Spec
 
 GATED = (RecursiveBlock, AdaptiveBlock)
 
@@ -15,6 +19,9 @@ class Classifier(nn.Module):
     """An image classifier made of a stem, a row of blocks and a head. Abstract.
 
     ``model(x)`` gives logits and nothing else; ``model.forward_with_gates(x)`` also tells what the gates did.
+
+    Args:
+        spec: what the network is built from; kept as an attribute.
 
     Attributes:
         name: the registry's name, or the class name of a network built by hand.
@@ -25,12 +32,14 @@ class Classifier(nn.Module):
         classes: names of the K answers, none where nobody said.
     """
 
-    name: str
-    num_classes: int
-    input_size: tuple[int, int, int]
-    target_rate: float | None
     preprocessing: Preprocessing | None = None
     classes: tuple[str, ...] = ()
+
+    def __init__(self, spec: "Spec"):
+        super().__init__()
+        self.spec, self.name = spec, type(self).__name__
+        self.num_classes, self.input_size = spec.num_classes, spec.input_size
+        self.target_rate: float | None = spec.target_rate
 
     def stem(self, x: Tensor) -> Tensor:
         """Everything before the blocks."""

@@ -45,10 +45,10 @@ class MobileNetV2Spec:
 class MobileNetV2(Classifier):
     """The network a `MobileNetV2Spec` describes: ``conv1 bn1 layer1..7 conv2 bn2 fc``."""
 
+    spec: MobileNetV2Spec
+
     def __init__(self, spec: MobileNetV2Spec):
-        super().__init__()
-        self.name, self.spec = type(self).__name__, spec
-        self.num_classes, self.input_size, self.target_rate = spec.num_classes, spec.input_size, spec.target_rate
+        super().__init__(spec)
         self.conv1, self.bn1 = conv(spec.input_size[0], STEM_WIDTH, 3, 2), nn.BatchNorm2d(STEM_WIDTH)
         channels = STEM_WIDTH
         for stage, (expand, width, stride) in enumerate(STAGES):

@@ -1,6 +1,8 @@
 """RCNN-K (Liang & Hu, CVPR 2015): recurrent convolutional layers, an earlier way to reuse weights in depth."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -35,20 +37,38 @@ def response_norm(channels: int) -> nn.LocalResponseNorm:
     return nn.LocalResponseNorm(channels // 8 + 1, alpha=0.001, beta=0.75, k=1.0)
 
 
+@dataclass(frozen=True)
+class RCNNSpec:
+    """An RCNN as data: ``width`` K maps a layer. It has no stages and no gates."""
+
+    target_rate: ClassVar[None] = None
+    blocks: ClassVar[tuple[int, ...]] = ()
+    loops: ClassVar[tuple[int, ...]] = ()
+
+    width: int
+    input_size: tuple[int, int, int] = (3, 32, 32)
+    num_classes: int = 10
+
+    def build(self) -> "RCNN":
+        """The network, freshly initialised."""
+        return RCNN(self)
+
+
 class RCNN(Classifier):
-    """5 x 5 convolution, pool, two recurrent layers, pool, two recurrent layers, global max pool, FC.
+    """The network an `RCNNSpec` describes.
+
+    5 x 5 convolution, pool, two recurrent layers, pool, two recurrent layers, global max pool, FC.
 
     Dropout of .5 follows each recurrent layer but the last, behind the pool where there is one.
     """
 
-    def __init__(self, width: int = 160, num_classes: int = 10, input_size: tuple[int, int, int] = (3, 32, 32)):
-        super().__init__()
-        self.name, self.num_classes, self.target_rate = type(self).__name__, num_classes, None
-        self.input_size = input_size
-        self.conv1 = nn.Conv2d(input_size[0], width, 5, padding=2)
+    def __init__(self, spec: RCNNSpec):
+        super().__init__(spec)
+        width = spec.width
+        self.conv1 = nn.Conv2d(spec.input_size[0], width, 5, padding=2)
         self.normalise, self.pool, self.dropout = response_norm(width), nn.MaxPool2d(3, 2, 1), nn.Dropout(0.5)
         self.layers = nn.ModuleList(RecurrentConv2d(width) for _ in range(4))
-        self.fc = nn.Linear(width, num_classes)
+        self.fc = nn.Linear(width, spec.num_classes)
 
     def stem(self, x: Tensor) -> Tensor:
         """Layer 1 and its pool."""

@@ -1,6 +1,6 @@
 """Every network of Tables 1-3 by name, each a line of data."""
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from functools import partial
@@ -8,22 +8,8 @@ from numbers import Integral, Real
 
 from drnn.models.classifier import Classifier
 from drnn.models.mobilenetv2 import MobileNetV2Spec
-from drnn.models.rcnn import RCNN
+from drnn.models.rcnn import RCNNSpec
 from drnn.models.resnet import ResNetSpec
-
-
-@dataclass(frozen=True)
-class RCNNSpec:
-    """An RCNN as data: ``width`` K maps a layer."""
-
-    width: int
-    input_size: tuple[int, int, int] = (3, 32, 32)
-    num_classes: int = 10
-
-    def build(self) -> RCNN:
-        """The network, freshly initialised."""
-        return RCNN(self.width, self.num_classes, self.input_size)
-
 
 Spec = ResNetSpec | MobileNetV2Spec | RCNNSpec
 
@@ -136,8 +122,7 @@ def spec_for(name: str, num_classes: int | None = None, in_chans: int | None = N
     if in_chans is not None and isinstance(size := given.get("input_size", spec.input_size), tuple):
         given["input_size"] = (in_chans, *size[1:])
     _check_sizes(given, spec)
-    spec = replace(spec, **given)
-    return spec if isinstance(spec, RCNNSpec) else _with_target(spec, name, "target_rate" in given)
+    return _with_target(replace(spec, **given), name, "target_rate" in given)
 
 
 def _check_sizes(given: dict, own: Spec) -> None:
@@ -157,11 +142,11 @@ def _is_size(value: object) -> bool:
     return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= 1
 
 
-def _with_target(spec: ResNetSpec | MobileNetV2Spec, name: str, given: bool) -> ResNetSpec | MobileNetV2Spec:
+def _with_target(spec: Spec, name: str, given: bool) -> Spec:
     """``spec`` without its line's target rate where other fields leave no gates; ValueError for one that was given."""
-    rate, loops = spec.target_rate, zip(spec.blocks, spec.loops, strict=False)  # no loops, or as many as blocks
-    if rate is None:
+    if spec.target_rate is None:
         return spec
+    rate, loops = spec.target_rate, zip(spec.blocks, spec.loops, strict=False)  # no loops, or as many as blocks
     if not (isinstance(rate, Real) and 0 <= rate <= 1):
         raise ValueError(f"target_rate {rate!r} received; a rate lies between 0 and 1")
     looping = spec.gate is not None and any(count > 1 and times > 1 for count, times in loops)

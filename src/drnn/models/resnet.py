@@ -82,11 +82,10 @@ class ResNetSpec:
 class ResNet(Classifier):
     """The network a `ResNetSpec` describes. Parameter names are torchvision's (``conv1 bn1 layer1.. fc``)."""
 
+    spec: ResNetSpec
+
     def __init__(self, spec: ResNetSpec):
-        super().__init__()
-        self.name, self.spec = type(self).__name__, spec
-        self.num_classes, self.input_size = spec.num_classes, spec.input_size
-        self.target_rate = spec.target_rate
+        super().__init__(spec)
         self.loops = spec.loops or (1,) * len(spec.blocks)
         bottleneck = partial(Bottleneck, stride_in_3x3=spec.stride_in_3x3)
         self.make_body: Callable[..., Any] = bottleneck if spec.body == "bottleneck" else BODIES[spec.body]

@@ -11,8 +11,6 @@ from torch import nn
 
 from drnn.core import gates_of, set_thresholds, thresholds_of
 from drnn.models import Classifier, Preprocessing, create_model, model_spec
-from drnn.models.rcnn import RCNN
-from drnn.models.registry import RCNNSpec, Spec
 from drnn.weights.files import differences, told
 from drnn.weights.preprocessing import preprocessing_of
 
@@ -93,7 +91,7 @@ def describe(
     """
     own = model_spec(model.name)  # ValueError where the name is not one of the registry's
     state = model.state_dict()
-    spec = getattr(model, "spec", None) or _of_rcnn(model) or own
+    spec = model.spec
     num_classes = len(state["fc.weight"]) if "fc.weight" in state else spec.num_classes
     differs = {field.name for field in fields(spec) if getattr(spec, field.name) != getattr(own, field.name)}
     kept = {name: getattr(spec, name) for name in sorted(differs | {"num_classes", "input_size"})}
@@ -135,12 +133,6 @@ def _settings(model: Classifier) -> dict[str, str]:
     """Strides, paddings, ... of all layers; not a dropout's, which a network in evaluation does not use."""
     named = model.named_modules(remove_duplicate=False)
     return {name: layer.extra_repr() for name, layer in named if not isinstance(layer, nn.Dropout)}
-
-
-def _of_rcnn(model: Classifier) -> Spec | None:
-    if not isinstance(model, RCNN):
-        return None
-    return RCNNSpec(model.conv1.out_channels, model.input_size, model.num_classes)
 
 
 def read_config(path: Path) -> Config:

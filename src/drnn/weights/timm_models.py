@@ -12,7 +12,8 @@ from torch import nn
 from drnn.data.streamed import SMALL, TEST_RESIZE
 from drnn.models import list_models, model_spec
 from drnn.models.mobilenetv2 import HEAD_WIDTH, MobileNetV2, MobileNetV2Spec
-from drnn.models.registry import RCNNSpec, Spec, spec_for
+from drnn.models.rcnn import RCNNSpec
+from drnn.models.registry import Spec, spec_for
 from drnn.models.resnet import ResNet, ResNetSpec
 from drnn.weights.preprocessing import usual_preprocessing
 from drnn.weights.timm_methods import TimmMethods, refuse_pool
@@ -86,10 +87,10 @@ def _height_and_width(img_size: int | Sequence[int]) -> tuple[int, ...]:
     return sides
 
 
-def staged_specs() -> dict[str, ResNetSpec | MobileNetV2Spec]:
+def staged_specs() -> dict[str, Spec]:
     """The networks that have stages, by name: all but RCNN."""
     specs = {name: model_spec(name) for name in list_models()}
-    return {name: spec for name, spec in specs.items() if not isinstance(spec, RCNNSpec)}
+    return {name: spec for name, spec in specs.items() if spec.blocks}
 
 
 def register() -> None:

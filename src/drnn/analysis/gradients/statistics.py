@@ -4,7 +4,6 @@ import re
 from collections.abc import Iterable
 from copy import deepcopy
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,8 +18,7 @@ def with_own_statistics(naive: Classifier) -> Classifier:
     In training mode it computes what ``naive`` computes. Its statistics are copies of the shared ones until
     `recalibrate` gives every loop its own.
     """
-    spec: Any = naive.spec  # every network of the registry that loops has one
-    twin = replace(spec, norm="lvbn").build()
+    twin = replace(naive.spec, norm="lvbn").build()
     twin.name = naive.name
     shared = naive.state_dict()
     weight = next(naive.parameters())

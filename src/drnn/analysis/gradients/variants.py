@@ -32,10 +32,9 @@ def require_loops(name: str, overrides: dict | None = None) -> tuple[tuple[int, 
         ValueError: none of its blocks loops, or a value that does not fit.
     """
     spec = spec_for(name, **(overrides or {}))
-    blocks, loops = (getattr(spec, field, ()) for field in ("blocks", "loops"))
-    if not loops or max(loops) == 1:
+    if not spec.loops or max(spec.loops) == 1:
         raise ValueError(f"{name} has no block that loops; drnn models 'dr_*' lists the networks that have")
-    return blocks, loops
+    return spec.blocks, spec.loops
 
 
 def build_variant(name: str, variant: str, **overrides: Any) -> tuple[Classifier, list[Site]]:
