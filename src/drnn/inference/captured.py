@@ -10,7 +10,7 @@ from drnn.inference.folded_blocks import refuse_training
 from drnn.inference.folded_gate import FoldedGate
 from drnn.inference.recordings import Recordings, Work
 from drnn.models import Classifier
-from drnn.models.classifier import GATED
+from drnn.models.classifier import GATED, run_with_gates
 
 
 class Stretch(nn.Module):
@@ -39,14 +39,7 @@ class Stretch(nn.Module):
         if not self.undecided:
             return self(x), []
         refuse_training(self)
-        records = []
-        for part in self.parts:
-            if isinstance(part, RecursiveBlock):
-                x, record = part.forward_with_gates(x)
-                records.append(record)
-            else:
-                x = part(x)
-        return x, records
+        return run_with_gates(self.parts, x)
 
 
 class CapturedBody(nn.Module):

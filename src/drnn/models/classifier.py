@@ -1,6 +1,6 @@
 """What every network here can do, whatever its blocks."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
@@ -71,15 +71,8 @@ class Classifier(nn.Module):
 
         T is 0 for a network without recursive or gated blocks.
         """
-        images, records = x, []
-        x = self.stem(self._checked(x))
-        for block in self.blocks():
-            if isinstance(block, GATED):
-                x, record = block.forward_with_gates(x)
-                records.append(record)
-            else:
-                x = block(x)
-        return self.head(x), GateRecord.join(records, like=images)
+        y, records = run_with_gates(self.blocks(), self.stem(self._checked(x)))
+        return self.head(y), GateRecord.join(records, like=x)
 
     def _checked(self, x: Tensor) -> Tensor:
         channels = self.input_size[0]
@@ -89,6 +82,18 @@ class Classifier(nn.Module):
                 "Add a batch dimension with x[None], convert with x.float(), or build the network with in_chans=..."
             )
         return x
+
+
+def run_with_gates(parts: Iterable[Callable[[Tensor], Tensor]], x: Tensor) -> tuple[Tensor, list[GateRecord]]:
+    """Run ``parts`` in a row from x: the result, and in order a record of each part that has a gate or loops."""
+    records = []
+    for part in parts:
+        if isinstance(part, GATED):
+            x, record = part.forward_with_gates(x)
+            records.append(record)
+        else:
+            x = part(x)
+    return x, records
 
 
 def refuse_other_models(model: object, user: str) -> None:
