@@ -27,6 +27,7 @@ from drnn.analysis.gradients.study import noise_dataset
 from drnn.cli.analyze import gradients
 from drnn.core import LVBN2d, RecursiveBlock
 from drnn.data import load_dataset
+from drnn.models import create_model
 from drnn.training import find_recipe
 
 SMALL = {"width": 4, "input_size": (1, 8, 8)}
@@ -159,6 +160,19 @@ def test_own_statistics_compute_the_same_in_training():
     with torch.no_grad():
         torch.testing.assert_close(twin.double().eval()(x), naive.eval()(x))
         torch.testing.assert_close(twin.train()(x), naive.train()(x))
+
+
+def test_own_statistics_stay_in_the_networks_precision():
+    naive = create_model("r_resnet53_naive", stem="cifar", width=8, blocks=(1, 2), loops=(1, 2)).double()
+    twin = with_own_statistics(naive)
+    assert {value.dtype for value in twin.state_dict().values() if value.is_floating_point()} == {torch.float64}
+
+
+@pytest.mark.gpu
+def test_own_statistics_stay_on_the_networks_device():
+    naive = create_model("r_resnet53_naive", stem="cifar", width=8, blocks=(1, 2), loops=(1, 2)).cuda()
+    twin = with_own_statistics(naive)
+    assert all(value.is_cuda for value in twin.state_dict().values())
 
 
 def test_recalibration_takes_the_batches_own_statistics():
