@@ -1,0 +1,80 @@
+"""Encoded images decoded whatever their colours, and scaled and cut for the test."""
+
+import io
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from drnn.data.records import Record
+from drnn.data.streamed import cut_centre, decode, evaluation_transform
+
+
+def picture(mode, size=(9, 7), **save):
+    values = np.random.default_rng(0).integers(0, 255, (size[1], size[0], 4), dtype=np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(values, "RGBA").convert(mode).save(buffer, **save)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("mode", "save"),
+    [
+        ("L", {"format": "PNG"}), ("P", {"format": "PNG"}), ("RGBA", {"format": "PNG"}), ("1", {"format": "PNG"}),
+        ("CMYK", {"format": "JPEG"}), ("L", {"format": "JPEG"}), ("RGB", {"format": "BMP"}),
+        ("RGB", {"format": "TIFF"}), ("RGBA", {"format": "WEBP", "lossless": True}),
+        ("P", {"format": "GIF", "save_all": True, "append_images": [Image.new("L", (9, 7))]}),
+    ],
+)  # fmt: skip
+@pytest.mark.filterwarnings("ignore:'mode' parameter is deprecated")
+def test_images_of_any_colours_are_read(mode, save):
+    content = picture(mode, **save)
+    pixels = decode(Record("it", content, 0))
+    assert (pixels.dtype, pixels.shape) == (torch.uint8, (3, 7, 9))
+    with Image.open(io.BytesIO(content)) as image:
+        shown = image.convert("RGBA")
+    on_white = Image.alpha_composite(Image.new("RGBA", shown.size, "white"), shown).convert("RGB")
+    assert (pixels.permute(1, 2, 0).int() - torch.from_numpy(np.array(on_white)).int()).abs().max() <= 1
+
+
+def test_sixteen_bits_are_scaled_to_eight():
+    buffer, eight = io.BytesIO(), np.arange(63, dtype=np.uint16).reshape(7, 9) * 4
+    Image.fromarray(eight * 257).save(buffer, "PNG")
+    pixels = decode(Record("it", buffer.getvalue(), 0))
+    assert pixels.dtype == torch.uint8
+    assert torch.equal(pixels, torch.from_numpy(eight.astype(np.uint8)).expand(3, 7, 9))
+
+
+@pytest.mark.filterwarnings("ignore:'mode' parameter is deprecated")
+@pytest.mark.parametrize("content", [b"", b"no image", picture("RGB", format="PNG")[:60]])
+def test_an_unreadable_image_is_named(content):
+    with pytest.raises(ValueError, match=r"shelf/7\.png cannot be decoded"):
+        decode(Record("shelf/7.png", content, 0))
+
+
+def test_the_test_image_is_squeezed_and_cut_from_the_centre():
+    ramp = torch.arange(256).expand(3, 100, 256).to(torch.uint8)
+    cut = evaluation_transform(224)(ramp)
+    assert cut.shape == (3, 224, 224)
+    assert cut[0, 0].tolist() == list(range(16, 240))
+
+
+def test_a_strip_is_never_scaled_as_a_whole():
+    strip = torch.arange(20000).remainder(251).to(torch.uint8).expand(3, 2, 20000)
+    with OperationSizes() as largest:
+        assert cut_centre(strip, (224, 224)).shape == (3, 224, 224)
+    assert largest.elements < 3 * 256 * 256 * 16
+
+
+class OperationSizes(TorchDispatchMode):
+    """How large the largest result of an operation was."""
+
+    elements = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        if isinstance(result, torch.Tensor):
+            self.elements = max(self.elements, result.numel())
+        return result
