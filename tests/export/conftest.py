@@ -3,18 +3,34 @@
 import pytest
 import torch
 
+from drnn import export_onnx
 from drnn.export import verify
+from drnn.models import Preprocessing
 
-from .small import small_network
+from .small import KINDS, small_network
 
 OLD = tuple(map(int, torch.__version__.split(".")[:2])) < (2, 11)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def model():
     """With thresholds that are not where training decides."""
     made = small_network()
     verify.set_thresholds(made, verify.mixed_thresholds(made, verify.varied_images(32, (3, 8, 8))))
+    return made
+
+
+@pytest.fixture(scope="session")
+def files(model, tmp_path_factory):
+    """One file of each kind; writing compares it with eager."""
+    folder = tmp_path_factory.mktemp("onnx")
+    made = {}
+    for form, norms in KINDS:
+        made[form, norms] = folder / f"{form}-{norms}.onnx"
+        result = export_onnx(model, made[form, norms], Preprocessing((3, 8, 8), (0.1,) * 3, (0.2,) * 3), form, norms)
+        assert result.images == 4 * (sum(verify.BATCHES) + 2 * verify.OTHERS)
+        assert result.difference < 1e-5
+    assert {file.name for file in folder.iterdir()} == {path.name for path in made.values()}
     return made
 
 

@@ -9,6 +9,7 @@ from drnn.export import verify
 from drnn.models.resnet import ResNetSpec
 
 SPEC = ResNetSpec((1, 2), (1, 2), target_rate=0.5, width=8, input_size=(3, 8, 8))
+KINDS = [("branches", "once"), ("branches", "folded"), ("loop", "once"), ("dense", "once")]  # form and norms of a file
 
 
 def small_network(spec: ResNetSpec = SPEC, seed: int = 0) -> Classifier:
