@@ -1,6 +1,8 @@
-"""Jobs on the digits; as a program it runs one that takes minutes: ``python experiment.py ROOT``."""
+"""Jobs on the digits, their results and tables; as a program it runs one of minutes: ``python experiment.py ROOT``."""
 
+import json
 import logging
+import re
 import sys
 from pathlib import Path
 
@@ -22,6 +24,15 @@ def job(root: Path, name: str, **changes) -> Job:
 
 def long_job(root: Path) -> Job:
     return job(root, "long", epochs=3000)
+
+
+def change(file: Path, **values) -> None:
+    file.write_text(json.dumps({**json.loads(file.read_text()), **values}))
+
+
+def cells(table: str, row: str) -> list[str]:
+    (line,) = re.findall(rf"^\| {re.escape(row)} \|.*\|$", table, re.MULTILINE)
+    return [cell.strip() for cell in line.strip("|").split("|")]
 
 
 if __name__ == "__main__":
