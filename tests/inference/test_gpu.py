@@ -9,7 +9,7 @@ from drnn.bench.subjects import Case
 from drnn.core import gates_of
 from drnn.core.sorting import loop_sorting
 from drnn.inference import apply_budget
-from drnn.inference.folded_conv import FoldedConv2d
+from drnn.inference.copied_conv import CopiedConv2d
 
 from .networks import lively, pictures
 
@@ -62,7 +62,7 @@ def test_cudnn_fuses_exactly(dtype, channels_last):
     x, residual = (
         part.cuda().to(dtype, memory_format=layout) for part in (torch.randn(5, 16, 9, 9), torch.randn(5, 32, 5, 5))
     )
-    made = [FoldedConv2d(conv, norm, fuse).to("cuda", dtype).to(memory_format=layout) for fuse in (True, False)]
+    made = [CopiedConv2d(conv, norm, fuse).to("cuda", dtype).to(memory_format=layout) for fuse in (True, False)]
     for other in (None, residual):
         fused, plain = (layer(x, 0, "relu", None if other is None else other.clone()) for layer in made)
         tolerance = 1e-5 if dtype == torch.float32 else 1e-2
@@ -75,7 +75,7 @@ def test_cudnn_fuses_exactly(dtype, channels_last):
 def test_memory_that_held_nan_before_does_not_matter(size):
     channels, *kernel = size
     conv = torch.nn.Conv2d(channels, channels, kernel, padding=kernel[0] // 2)
-    layer = FoldedConv2d(conv, torch.nn.BatchNorm2d(channels).eval()).cuda().to(memory_format=torch.channels_last)
+    layer = CopiedConv2d(conv, torch.nn.BatchNorm2d(channels).eval()).cuda().to(memory_format=torch.channels_last)
     x = torch.randn(8, channels, 14, 14, device="cuda").contiguous(memory_format=torch.channels_last)
     for residual in (None, x):
         expected = layer(x, 0, "relu", residual).clone()

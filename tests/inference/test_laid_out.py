@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from drnn.inference import laid_out as laid_out_module
-from drnn.inference.folded_conv import FoldedConv2d
+from drnn.inference.copied_conv import CopiedConv2d
 from drnn.inference.laid_out import LaidOutWeights, can_fuse, layout_of
 
 pytestmark = pytest.mark.skipif(not can_fuse(), reason="this torch has no fused kernels")
@@ -60,16 +60,16 @@ def test_ever_new_sizes_do_not_pile_up(monkeypatch):
 @torch.inference_mode()
 def test_batches_of_any_size_in_any_order_give_the_same(threads):
     """A layer that met other sizes, and a copy of it, answer as one that did not."""
-    layer = FoldedConv2d(nn.Conv2d(256, 1024, 1, bias=False), nn.BatchNorm2d(1024).eval())
+    layer = CopiedConv2d(nn.Conv2d(256, 1024, 1, bias=False), nn.BatchNorm2d(1024).eval())
     x = torch.randn(8, 256, 14, 14).contiguous(memory_format=torch.channels_last)
     for batch in BATCHES:
-        expected = FoldedConv2d.forward(copy.deepcopy(layer), x[:batch], 0, "relu")
+        expected = CopiedConv2d.forward(copy.deepcopy(layer), x[:batch], 0, "relu")
         torch.testing.assert_close(layer(x[:batch], 0, "relu"), expected, rtol=0, atol=1e-5)
 
 
 @torch.inference_mode()
 def test_other_weights_are_laid_out_anew():
-    layer, other = (FoldedConv2d(nn.Conv2d(64, 64, 1), nn.BatchNorm2d(64).eval()) for _ in range(2))
+    layer, other = (CopiedConv2d(nn.Conv2d(64, 64, 1), nn.BatchNorm2d(64).eval()) for _ in range(2))
     x = torch.randn(4, 64, 8, 8)
     assert not torch.allclose(layer(x), other(x))
     layer.load_state_dict(other.state_dict())

@@ -16,6 +16,7 @@ from torch._dynamo.utils import counters
 import drnn
 from drnn.core import LVBN2d, gates_of
 from drnn.inference import fold
+from drnn.inference.copied_conv import CopiedConv2d
 from drnn.inference.folded_conv import FoldedConv2d
 from drnn.inference.folded_gate import FoldedGate
 from drnn.inference.laid_out import can_fuse
@@ -133,7 +134,7 @@ def test_folding_is_exact(bias, groups):
                 if activation:
                     total = total.clamp(0, bound)
                 with torch.inference_mode():
-                    got = FoldedConv2d(conv, norm, fuse and can_fuse())(x, loop, activation, residual)
+                    got = CopiedConv2d(conv, norm, fuse and can_fuse())(x, loop, activation, residual)
                 torch.testing.assert_close(got, total, rtol=1e-5, atol=1e-5)
 
 
@@ -195,7 +196,7 @@ def test_a_compiler_is_not_led_to_what_it_cannot_trace(monkeypatch):
     monkeypatch.setattr("torch.compiler.is_compiling", lambda: True)
     monkeypatch.setattr("drnn.inference.folded_conv.has_fused_cudnn", lambda x: 1 / 0)
     conv, norm = torch.nn.Conv2d(4, 4, 1), torch.nn.BatchNorm2d(4).eval()
-    y = FoldedConv2d(conv, norm)(torch.ones(1, 4, 2, 2), 0, "relu", torch.ones(1, 4, 2, 2))
+    y = CopiedConv2d(conv, norm)(torch.ones(1, 4, 2, 2), 0, "relu", torch.ones(1, 4, 2, 2))
     assert y.shape == (1, 4, 2, 2)
 
 
@@ -241,7 +242,7 @@ def test_a_gpu_without_the_fused_kernel_takes_plain_calls_from_then_on(fails, mo
     monkeypatch.setattr(torch, "cudnn_convolution_add_relu", has_none)
     monkeypatch.setattr(FoldedConv2d, "_can_fuse", lambda self, x: False)
     monkeypatch.setattr(FoldedConv2d, "_can_fuse_on_gpu", lambda self, x: self._fits_cudnn)
-    layer = FoldedConv2d(torch.nn.Conv2d(4, 4, 3, padding=1), torch.nn.BatchNorm2d(4).eval())
+    layer = CopiedConv2d(torch.nn.Conv2d(4, 4, 3, padding=1), torch.nn.BatchNorm2d(4).eval())
     x = torch.randn(2, 4, 5, 5)
     with torch.no_grad():
         if fails == "caller":

@@ -9,7 +9,7 @@ from torch import nn
 import drnn
 from drnn.core import LVBN2d
 from drnn.inference import shared_conv
-from drnn.inference.folded_conv import FoldedConv2d
+from drnn.inference.copied_conv import CopiedConv2d
 from drnn.inference.laid_out import can_fuse
 from drnn.inference.shared_conv import SharedConv2d, add_relu, can_scale, fold_loops
 
@@ -81,11 +81,11 @@ def test_other_weights_and_copies_start_anew():
 def test_large_convolutions_share_and_small_ones_have_copies():
     norm = LVBN2d(256, 2).eval()
     kinds = {width: type(fold_loops(nn.Conv2d(width, 256, 1), norm)) for width in (255, 256)}
-    assert kinds == {255: FoldedConv2d, 256: SharedConv2d}
+    assert kinds == {255: CopiedConv2d, 256: SharedConv2d}
     conv = nn.Conv2d(256, 256, 1)
-    assert type(fold_loops(conv, norm, fuse=False)) is FoldedConv2d
-    assert type(fold_loops(conv, norm.loops[0])) is FoldedConv2d  # nothing to share
-    assert type(fold_loops(conv.double(), norm)) is FoldedConv2d
+    assert type(fold_loops(conv, norm, fuse=False)) is CopiedConv2d
+    assert type(fold_loops(conv, norm.loops[0])) is CopiedConv2d  # nothing to share
+    assert type(fold_loops(conv.double(), norm)) is CopiedConv2d
 
 
 @needs_kernels
@@ -148,4 +148,4 @@ def test_without_the_scaling_kernel_every_loop_has_a_copy(behaviour, unknown, mo
         return x * behaviour
 
     monkeypatch.setattr(shared_conv, "scaled", answer)
-    assert type(fold_loops(nn.Conv2d(256, 256, 1), LVBN2d(256, 2).eval())) is FoldedConv2d
+    assert type(fold_loops(nn.Conv2d(256, 256, 1), LVBN2d(256, 2).eval())) is CopiedConv2d

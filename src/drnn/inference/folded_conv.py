@@ -1,5 +1,6 @@
-"""A convolution that carries its norms inside: a weight and a bias for every loop."""
+"""A convolution that carries its norms inside: which kernel it runs in, and what is kept for it."""
 
+from abc import ABC, abstractmethod
 from typing import cast
 
 import torch
@@ -7,13 +8,6 @@ from torch import Tensor, nn
 
 from drnn.core import LVBN2d
 from drnn.inference.laid_out import ConvArgs, LaidOutWeights, can_fuse
-
-# name -> what torch.ops.mkldnn calls it, with its scalars
-ACTIVATIONS: dict[str | None, tuple[str, list[float]]] = {
-    None: ("none", []),
-    "relu": ("relu", []),
-    "relu6": ("hardtanh", [0.0, 6.0]),
-}
 
 
 def norms_of(norm: nn.Module) -> list[nn.BatchNorm2d | None]:
@@ -38,20 +32,6 @@ def scale_and_shift(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
     assert norm.running_var is not None
     scale = norm.weight.double() * (norm.running_var.double() + norm.eps).rsqrt()
     return scale, norm.bias.double() - norm.running_mean.double() * scale
-
-
-@torch.no_grad()
-def fold(conv: nn.Conv2d, norm: nn.BatchNorm2d | None) -> tuple[Tensor, Tensor]:
-    """Weight and bias of the convolution that equals ``norm(conv(x))`` in evaluation, in the dtype of ``conv``.
-
-    Shape: weight as that of ``conv``, bias ``(C_out,)``.
-    """
-    weight, width = conv.weight, conv.weight.new_zeros(conv.out_channels, dtype=torch.float64)
-    bias = width if conv.bias is None else conv.bias.double()
-    if norm is None:
-        return weight.detach().clone(), bias.to(weight.dtype)
-    scale, shift = scale_and_shift(norm)
-    return (weight.double() * scale[:, None, None, None]).to(weight.dtype), (bias * scale + shift).to(weight.dtype)
 
 
 def finish(y: Tensor, residual: Tensor | None, activation: str | None) -> Tensor:
@@ -100,8 +80,11 @@ def sum_by_cudnn(
         return None
 
 
-class FoldedConv2d(nn.Module):
+class FoldedConv2d(nn.Module, ABC):
     """``activation(norm(conv(x)) + residual)`` in evaluation, with the norm of each loop folded in.
+
+    How the loops' weights are kept is up to `CopiedConv2d` and `SharedConv2d`; which kernel runs, and when what was
+    made for it is forgotten, is the same for both.
 
     On a CPU in float32, where torch has oneDNN, sum and activation run inside the convolution on weights laid out for
     it when a size is met for the first time; on a GPU in float32 and float16 a sum and its ReLU run inside cuDNN's;
@@ -109,30 +92,21 @@ class FoldedConv2d(nn.Module):
 
     Args:
         conv: the convolution that the loops share.
-        norm: an `LVBN2d`, one BatchNorm for all loops, or an Identity.
         fuse: whether fused kernels of oneDNN and cuDNN may be used.
     """
 
-    def __init__(self, conv: nn.Conv2d, norm: nn.Module, fuse: bool = True):
+    def __init__(self, conv: nn.Conv2d, fuse: bool):
         super().__init__()
         padding = cast(tuple[int, ...], conv.padding)
         self.conv_kwargs = {"stride": conv.stride, "padding": padding, "dilation": conv.dilation, "groups": conv.groups}
         self.conv_args: ConvArgs = (list(padding), list(conv.stride), list(conv.dilation), conv.groups)
         self.fuse, self._lays_out = fuse, fuse and can_fuse()
-        self._keep(conv, norms_of(norm))
         self._forget()
-
-    def _keep(self, conv: nn.Conv2d, norms: list[nn.BatchNorm2d | None]) -> None:
-        """A weight and a bias for each norm."""
-        self.num_sets = len(norms)
-        for loop, norm in enumerate(norms):
-            weight, bias = fold(conv, norm)
-            self.register_buffer(f"weight{loop}", weight)
-            self.register_buffer(f"bias{loop}", bias)
 
     def _forget(self) -> None:
         """What was made of weights that are no longer there, or are elsewhere; the next call makes it again."""
         self._laid_out, self._fits_cudnn = LaidOutWeights(), True
+        self._made: dict[int, tuple[Tensor, ...]] = {}
 
     def forward(
         self, x: Tensor, loop: int = 0, activation: str | None = None, residual: Tensor | None = None
@@ -151,33 +125,23 @@ class FoldedConv2d(nn.Module):
             y = torch.nn.functional.conv2d(x, weight, bias, **kwargs)
         return finish(y, residual, activation)
 
+    @abstractmethod
     def as_arguments(self, loop: int) -> tuple[Tensor, Tensor, dict]:
         """Weight and bias of a loop, and the other arguments of ``conv2d``."""
-        loop = loop if self.num_sets > 1 else 0
-        return self.get_buffer(f"weight{loop}"), self.get_buffer(f"bias{loop}"), self.conv_kwargs
+
+    @abstractmethod
+    def _fused(self, x: Tensor, loop: int, activation: str | None, residual: Tensor | None) -> Tensor:
+        """`forward` in oneDNN's kernels, on weights laid out for x."""
 
     def bytes_made(self) -> int:
-        """Of what was made of the weights for the sizes met so far, and is kept beside them."""
-        return self._laid_out.nbytes
+        """Of what was made of the weights for the sizes and loops met so far, and is kept beside them."""
+        return self._laid_out.nbytes + sum(part.nbytes for made in self._made.values() for part in made)
 
     def _can_fuse(self, x: Tensor) -> bool:
         return self._lays_out and x.device.type == "cpu" and x.dtype == torch.float32 and can_fuse_now(x)
 
     def _can_fuse_on_gpu(self, x: Tensor) -> bool:
         return self.fuse and self._fits_cudnn and x.is_cuda and can_fuse_now(x) and has_fused_cudnn(x)
-
-    def _fused(self, x: Tensor, loop: int, activation: str | None, residual: Tensor | None) -> Tensor:
-        loop = loop if self.num_sets > 1 else 0
-        weight, bias = (self._buffers[f"{name}{loop}"] for name in ("weight", "bias"))  # get_buffer takes longer
-        weight = self._laid_out.get(loop, weight, x, self.conv_args)
-        name, scalars = ACTIVATIONS[activation]
-        if residual is None:
-            return torch.ops.mkldnn._convolution_pointwise(x, weight, bias, *self.conv_args, name, scalars, "")
-        after = "relu" if activation == "relu" else None  # the only activation it takes behind a sum
-        y = torch.ops.mkldnn._convolution_pointwise.binary(
-            x, residual, weight, bias, *self.conv_args, "add", 1.0, after, [], ""
-        )
-        return y.clamp_(0.0, 6.0) if activation == "relu6" else y
 
     def _apply(self, fn, recurse=True):
         self._forget()
@@ -188,5 +152,5 @@ class FoldedConv2d(nn.Module):
         super()._load_from_state_dict(*arguments)
 
     def __getstate__(self) -> dict:
-        """Without the laid-out weights, which cannot be copied; the next call makes them again."""
-        return {**self.__dict__, "_laid_out": LaidOutWeights()}
+        """Without what was made: laid-out weights cannot be copied, and the next call makes all of it again."""
+        return {**self.__dict__, "_laid_out": LaidOutWeights(), "_made": {}}

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from drnn.core import Gate, OpenGate
 from drnn.inference.captured import CapturedNetwork
+from drnn.inference.copied_conv import CopiedConv2d
 from drnn.inference.folded_blocks import FoldedPreActivation, FoldedResidual
 from drnn.inference.folded_conv import FoldedConv2d
 from drnn.inference.folded_gate import FoldedGate, can_fold, keep_threshold
@@ -131,7 +132,7 @@ def _optimised(
     model: AnyClassifier, channels_last: bool, fuse: bool, mask: bool | None, compile: bool, share: bool
 ) -> AnyClassifier:
     twin = deepcopy(model).eval()
-    make = partial(FoldedConv2d, fuse=fuse)
+    make = partial(CopiedConv2d, fuse=fuse)
     make_loops = partial(fold_loops, fuse=fuse) if share and not compile else make
     for parent in list(twin.modules()):
         for name, child in list(parent.named_children()):

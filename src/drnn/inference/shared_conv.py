@@ -1,10 +1,12 @@
 """A convolution whose loops share its weights: each loop's norm is a scale and a shift inside oneDNN's kernel."""
 
 from functools import cache
+from typing import final
 
 import torch
 from torch import Tensor, nn
 
+from drnn.inference.copied_conv import CopiedConv2d
 from drnn.inference.folded_conv import FoldedConv2d, finish, norms_of, scale_and_shift
 from drnn.inference.laid_out import ConvArgs, can_fuse
 
@@ -56,9 +58,10 @@ def fold_loops(conv: nn.Conv2d, norm: nn.Module, fuse: bool = True) -> FoldedCon
         and len(norms_of(norm)) > 1
         and can_scale()
     )
-    return SharedConv2d(conv, norm) if share else FoldedConv2d(conv, norm, fuse)
+    return SharedConv2d(conv, norm) if share else CopiedConv2d(conv, norm, fuse)
 
 
+@final
 class SharedConv2d(FoldedConv2d):
     """A `FoldedConv2d` that keeps one set of weights for all loops, laid out once, and a scale and a shift a loop.
 
@@ -70,13 +73,13 @@ class SharedConv2d(FoldedConv2d):
         norm: an `LVBN2d`.
     """
 
-    def _keep(self, conv: nn.Conv2d, norms: list[nn.BatchNorm2d | None]) -> None:
-        self.num_sets = 1
+    def __init__(self, conv: nn.Conv2d, norm: nn.Module):
+        super().__init__(conv, fuse=True)
         self.register_buffer("weight0", conv.weight.detach().clone())
         before = 0 if conv.bias is None else conv.bias.detach().double()
-        for loop, norm in enumerate(norms):
-            assert norm is not None
-            scale, shift = scale_and_shift(norm)
+        for loop, part in enumerate(norms_of(norm)):
+            assert part is not None
+            scale, shift = scale_and_shift(part)
             self.register_buffer(f"scale{loop}", scale.to(conv.weight.dtype))
             self.register_buffer(f"bias{loop}", (before * scale + shift).to(conv.weight.dtype))
 
@@ -84,10 +87,6 @@ class SharedConv2d(FoldedConv2d):
         """Weight and bias of a loop, made for this call, and the other arguments of ``conv2d``."""
         scale = self.get_buffer(f"scale{loop}")[:, None, None, None]
         return self.get_buffer("weight0") * scale, self.get_buffer(f"bias{loop}"), self.conv_kwargs
-
-    def bytes_made(self) -> int:
-        """Of what was made of the weights, scales and shifts, and is kept beside them."""
-        return super().bytes_made() + sum(part.nbytes for made in self._made.values() for part in made)
 
     def _fused(self, x: Tensor, loop: int, activation: str | None, residual: Tensor | None) -> Tensor:
         found = self._made.get(loop)
@@ -107,11 +106,3 @@ class SharedConv2d(FoldedConv2d):
         scale, bias = self.get_buffer(f"scale{loop}"), self.get_buffer(f"bias{loop}")
         scale = torch.where(scale.abs() < LEAST_SCALE, LEAST_SCALE, scale)
         return scale[None, :, None, None], bias / scale
-
-    def _forget(self) -> None:
-        super()._forget()
-        self._made: dict[int, tuple[Tensor, Tensor]] = {}
-
-    def __getstate__(self) -> dict:
-        """Without what was made, as for the weights."""
-        return {**super().__getstate__(), "_made": {}}
