@@ -59,7 +59,7 @@ class CapturedGate(FoldedGate):
     """A `FoldedGate` whose pooling and layers are one recording; its threshold may still move."""
 
     def __init__(self, gate: FoldedGate, recordings: Recordings, name: str):
-        super().__init__(gate)
+        super().__init__(gate.decide, gate.threshold, gate.layers())
         self.recordings, self.name = recordings, name
 
     def margin(self, x: Tensor) -> Tensor:

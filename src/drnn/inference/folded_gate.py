@@ -24,10 +24,13 @@ def keep_threshold(gate: Gate) -> None:
 class FoldedGate(Gate):
     """A `Gate` whose last layer gives the margin itself, the difference of its two rows. For evaluation only.
 
-    Its layers are four tensors with memory of their own, and its threshold is part of its ``state_dict``.
+    Its layers are two or four tensors with memory of their own, and its threshold is part of its ``state_dict``.
 
     Args:
-        gate: one for which `can_fold` holds, or a folded one.
+        decide: the way the gate decides.
+        threshold: ``()``; the gate takes a copy, so that its dial is its own.
+        layers: ``weight`` ``(C or hidden, 1)`` and ``bias`` ``(1,)`` of the margin; of a hidden layer, where there is
+            one, ``hidden_weight`` ``(C, hidden)`` and ``hidden_bias`` ``(hidden,)``.
     """
 
     weight: Tensor
@@ -35,13 +38,20 @@ class FoldedGate(Gate):
     hidden_weight: Tensor | None
     hidden_bias: Tensor
 
-    @torch.no_grad()
-    def __init__(self, gate: Gate):
-        super().__init__(nn.Identity(), gate.decide)
-        layers = dict(gate.named_buffers()) if isinstance(gate, FoldedGate) else _layers(gate.scorer)
+    def __init__(self, decide: nn.Module, threshold: Tensor, layers: dict[str, Tensor]):
+        super().__init__(nn.Identity(), decide)
         for name in ("weight", "bias", "hidden_weight", "hidden_bias"):
             self.register_buffer(name, layers.get(name))
-        self.register_buffer("threshold", gate.threshold.clone())
+        self.register_buffer("threshold", threshold.clone())
+
+    @staticmethod
+    def of(gate: Gate) -> "FoldedGate":
+        """Fold a gate for which `can_fold` holds."""
+        return FoldedGate(gate.decide, gate.threshold, _layers(gate.scorer))
+
+    def layers(self) -> dict[str, Tensor]:
+        """The tensors themselves, by name; two where there is no hidden layer."""
+        return {name: tensor for name, tensor in self.named_buffers(recurse=False) if name != "threshold"}
 
     def forward(self, x: Tensor) -> GateDecision:
         """Ask whether each image of x ``(N, C, H, W)`` goes on."""
@@ -61,7 +71,7 @@ class FoldedGate(Gate):
 
 
 def _layers(scorer: nn.Module) -> dict[str, Tensor]:
-    """Weight ``(C, 1)`` and bias of the margin; of a hidden layer, where there is one, ``(C, hidden)`` and bias."""
+    """What `FoldedGate` takes, of one of the scorers of the core."""
     hidden = isinstance(scorer, HiddenScorer)
     weight, bias = _parameters(scorer.get_submodule("fc2" if hidden else "fc"))
     layers = {"weight": (weight[1:] - weight[:1]).t().contiguous(), "bias": bias[1:] - bias[:1]}

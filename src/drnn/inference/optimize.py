@@ -142,7 +142,7 @@ def _optimised(
             elif isinstance(child, PreActivationBlock):
                 setattr(parent, name, FoldedPreActivation(child, make))
             elif can_fold(child):
-                setattr(parent, name, FoldedGate(child))  # type: ignore[arg-type]
+                setattr(parent, name, FoldedGate.of(child))  # type: ignore[arg-type]
             elif isinstance(child, Gate):
                 keep_threshold(child)
     for conv, norm in (("conv1", "bn1"), ("conv2", "bn2")):  # of stem and head
