@@ -1,10 +1,24 @@
-"""What tests of prediction ask for by name: image files of every odd kind, and files that are none."""
+"""What tests of inference ask for by name: where to record, image files of every odd kind, and files that are none."""
 
 import io
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+
+from drnn.inference.recordings import Recordings
+
+from .captured import OnAnyDevice
+
+
+@pytest.fixture(params=["traced", pytest.param("graphs", marks=pytest.mark.gpu)])
+def way(request, monkeypatch):
+    """Device and a maker of recordings."""
+    if request.param == "traced":
+        return "cpu", OnAnyDevice
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    return "cuda", Recordings
 
 
 @pytest.fixture

@@ -3,7 +3,9 @@
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+import drnn
 from drnn.core import Deterministic, gates_of
+from drnn.models import model_spec
 from drnn.models.classifier import initialise
 
 
@@ -32,6 +34,13 @@ def lively(model, seed=0):
     return model
 
 
+def small(name, device="cpu", **options):
+    """A lively network of that name, at a size that runs fast."""
+    channels, *sides = model_spec(name).input_size
+    model = drnn.create_model(name, input_size=(channels, *(min(side, 64) for side in sides)), **options)
+    return lively(model).to(device)
+
+
 def centre(gate, arguments, answer):
     """Move the gate's bias so that half of these images execute, the first time it is asked."""
     if not hasattr(gate, "centred") and len(answer.margin):
@@ -48,6 +57,13 @@ def pictures(count, size, seed=1):
     generator = torch.Generator().manual_seed(seed)
     shift, contrast = torch.randn(2, count, size[0], 1, 1, generator=generator)
     return torch.randn(count, *size, generator=generator) * contrast.exp() + shift
+
+
+def assert_equal(got, expected):
+    """To within rounding: 1e-5 of the largest number, or of 1 where all are smaller."""
+    expected = expected.detach()
+    scale = float(expected.abs().max().clamp(min=1)) if expected.numel() else 1.0
+    torch.testing.assert_close(got, expected, rtol=0, atol=1e-5 * scale)
 
 
 class OperationCounter(TorchDispatchMode):

@@ -2,8 +2,6 @@
 
 import copy
 import shutil
-import sys
-from functools import partial
 
 import pytest
 import safetensors.torch
@@ -14,16 +12,9 @@ from hypothesis import strategies as st
 from torch._dynamo.utils import counters
 
 import drnn
-from drnn.core import LVBN2d, gates_of
-from drnn.inference import fold
-from drnn.inference.copied_conv import CopiedConv2d
-from drnn.inference.folded_conv import FoldedConv2d
-from drnn.inference.folded_gate import FoldedGate
-from drnn.inference.laid_out import can_fuse
-from drnn.inference.optimize import fastest
-from drnn.timing import PairedTimes
+from drnn.core import gates_of
 
-from .networks import OperationCounter, lively, pictures
+from .networks import assert_equal, lively, pictures, small
 
 KINDS = [
     "resnet20_cifar", "dr_resnet16_cifar", "dr_resnet32_cifar", "resnet_digits", "dr_resnet_digits", "mobilenetv2",
@@ -31,18 +22,6 @@ KINDS = [
     "preresnet110_cifar",
 ]  # fmt: skip
 WAYS = {"plain": {"fuse": False, "channels_last": False}, "fused": {}, "fused, nchw": {"channels_last": False}}
-
-
-def small(name):
-    """The network, at a size that runs fast."""
-    size = drnn.models.model_spec(name).input_size
-    return lively(drnn.create_model(name, input_size=(size[0], *(min(side, 64) for side in size[1:]))))
-
-
-def assert_equal(got, expected):
-    expected = expected.detach()
-    scale = float(expected.abs().max().clamp(min=1)) if expected.numel() else 1.0
-    torch.testing.assert_close(got, expected, rtol=0, atol=1e-5 * scale)
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -112,92 +91,10 @@ def test_a_copy_and_another_precision_still_agree():
     assert_equal(copy.deepcopy(fast).double()(x.double()).float(), expected)
 
 
-@pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize("groups", [1, 4])
-def test_folding_is_exact(bias, groups):
-    torch.manual_seed(0)
-    conv, norm = torch.nn.Conv2d(4, 8, 3, padding=1, groups=groups, bias=bias), LVBN2d(8, 2)
-    x = torch.randn(2, 4, 5, 5)
-    for loop, part in enumerate(norm.loops):
-        torch.nn.init.normal_(part.running_mean)
-        torch.nn.init.normal_(part.weight)
-        part.eval()
-        weight, shift = fold(conv, part)
-        expected = part(conv(x))
-        torch.testing.assert_close(
-            torch.nn.functional.conv2d(x, weight, shift, padding=1, groups=groups), expected, rtol=1e-5, atol=1e-5
-        )
-        for fuse in (True, False):
-            for activation, bound in (("relu", None), ("relu6", 6.0), (None, None)):
-                residual = torch.randn_like(expected) * 5
-                total = (expected + residual).detach()
-                if activation:
-                    total = total.clamp(0, bound)
-                with torch.inference_mode():
-                    got = CopiedConv2d(conv, norm, fuse and can_fuse())(x, loop, activation, residual)
-                torch.testing.assert_close(got, total, rtol=1e-5, atol=1e-5)
-
-
 def test_training_an_optimised_network_is_refused():
     fast = drnn.optimize(drnn.create_model("dr_resnet_digits")).train()
     with pytest.raises(RuntimeError, match="train the original"):
         fast(torch.ones(2, 1, 8, 8))
-
-
-@pytest.mark.parametrize(("ratios", "kept"), [((0.5, 0.5), 0), ((2.0, 0.5), 1), ((2.0, 2.0), 2), ((0.5, 2.0), 2)])
-def test_the_fastest_of_several_is_kept(ratios, kept, monkeypatch):
-    measured = iter(ratios)
-    monkeypatch.setattr(
-        sys.modules["drnn.inference.optimize"], "time_pairs",
-        lambda first, second, rounds, device: PairedTimes((next(measured),) * rounds, (1.0,) * rounds),
-    )  # fmt: skip
-    networks = [drnn.create_model("dr_resnet_digits").eval() for _ in range(3)]
-    assert fastest([partial(networks.__getitem__, i) for i in range(3)], torch.ones(1, 1, 8, 8)) is networks[kept]
-
-
-@pytest.mark.skipif(not can_fuse(), reason="this torch has no fused kernels")
-@pytest.mark.parametrize(
-    ("options", "timed"),
-    [
-        ({}, {(True, True), (True, False), (False, True), (False, False)}),
-        ({"fuse": True}, {(True, True), (False, True)}),
-        ({"channels_last": False}, {(False, True), (False, False)}),
-        ({"channels_last": True, "fuse": False}, set()),
-    ],
-)
-def test_an_example_decides_what_is_left_open(options, timed):
-    """Every form that the options leave open runs on the example, and the one that is kept answers alike."""
-    model, x, ran = lively(drnn.create_model("dr_resnet_digits")), pictures(4, (1, 8, 8)), set()
-
-    def note(module, arguments, answer):
-        if isinstance(module, FoldedConv2d) and module.weight0.shape[1:3] == (32, 3):  # there the format shows
-            ran.add((module.weight0.is_contiguous(memory_format=torch.channels_last), module.fuse))
-
-    with torch.nn.modules.module.register_module_forward_hook(note):
-        fast = drnn.optimize(model, x, **options)
-    assert ran == timed
-    assert len({module.fuse for module in fast.modules() if isinstance(module, FoldedConv2d)}) == 1
-    assert_equal(fast(x), model(x))
-
-
-def test_without_an_example_kernels_are_fused_where_torch_has_them(monkeypatch):
-    x = torch.randn(2, 1, 8, 8)
-    for has in (can_fuse(), False):
-        monkeypatch.setattr("drnn.inference.folded_conv.can_fuse", lambda has=has: has)
-        for options, fused in (({}, has), ({"fuse": False}, False)):
-            fast = drnn.optimize(drnn.create_model("dr_resnet_digits"), **options)
-            with torch.inference_mode():
-                fast(x)
-            laid_out = {len(module._laid_out) > 0 for module in fast.modules() if isinstance(module, FoldedConv2d)}
-            assert (True in laid_out) is fused
-
-
-def test_a_compiler_is_not_led_to_what_it_cannot_trace(monkeypatch):
-    monkeypatch.setattr("torch.compiler.is_compiling", lambda: True)
-    monkeypatch.setattr("drnn.inference.folded_conv.has_fused_cudnn", lambda x: 1 / 0)
-    conv, norm = torch.nn.Conv2d(4, 4, 1), torch.nn.BatchNorm2d(4).eval()
-    y = CopiedConv2d(conv, norm)(torch.ones(1, 4, 2, 2), 0, "relu", torch.ones(1, 4, 2, 2))
-    assert y.shape == (1, 4, 2, 2)
 
 
 @pytest.mark.parametrize("name", ["dr_resnet_digits", "dr_mobilenetv2", "aig_resnet110_cifar"])
@@ -230,29 +127,6 @@ def test_autocast_reaches_an_optimised_network(name):
     assert seen[0] == seen[1]
 
 
-@pytest.mark.parametrize("fails", ["cudnn", "caller"])
-def test_a_gpu_without_the_fused_kernel_takes_plain_calls_from_then_on(fails, monkeypatch):
-    """What cuDNN has depends on its version and the GPU; a mistake in a call says nothing of that."""
-    asked = []
-
-    def has_none(*given):
-        asked.append(given)
-        raise RuntimeError("no engine")
-
-    monkeypatch.setattr(torch, "cudnn_convolution_add_relu", has_none)
-    monkeypatch.setattr(FoldedConv2d, "_can_fuse", lambda self, x: False)
-    monkeypatch.setattr(FoldedConv2d, "_can_fuse_on_gpu", lambda self, x: self._fits_cudnn)
-    layer = CopiedConv2d(torch.nn.Conv2d(4, 4, 3, padding=1), torch.nn.BatchNorm2d(4).eval())
-    x = torch.randn(2, 4, 5, 5)
-    with torch.no_grad():
-        if fails == "caller":
-            with pytest.raises(RuntimeError, match="to have 4 channels"):
-                layer(torch.ones(2, 3, 5, 5), 0, "relu", x)
-        for _ in range(3):
-            torch.testing.assert_close(layer(x, 0, "relu", x), torch.relu(layer(x) + x))
-    assert len(asked) == (2 if fails == "caller" else 1)
-
-
 @pytest.mark.parametrize(
     "other", [torch.nn.Sequential(torch.nn.Conv2d(1, 1, 1)), torchvision.models.resnet18(), "digits"]
 )
@@ -280,25 +154,3 @@ def test_a_compiled_network_answers_alike_at_any_batch_size_from_few_graphs():
     assert 0 < counters["stats"]["unique_graphs"] - before <= 8  # 2 blocks of 3 loops, 4 batch sizes
     with pytest.raises(RuntimeError, match="optimised network is in training mode"):
         compiled.train()(pictures(2, model.input_size))
-
-
-@pytest.mark.parametrize("name", ["dr_resnet_digits", "dr_mobilenetv2"])
-def test_gates_take_fewer_calls_and_keep_their_dial(name):
-    model = small(name)
-    fast = drnn.optimize(model)
-    assert {type(gate) for gate in gates_of(fast).values()} == {FoldedGate}
-    x = pictures(5, model.input_size)
-    plain, folded = next(iter(gates_of(model).values())), next(iter(gates_of(fast).values()))
-    maps = torch.randn(7, plain.scorer.get_submodule("fc1" if "digits" in name else "fc").in_features, 3, 4)
-    assert_equal(folded(maps).margin, plain(maps).margin)
-    with OperationCounter() as few, torch.inference_mode():
-        folded(maps)
-    with OperationCounter() as many, torch.inference_mode():
-        plain(maps)
-    assert few.count < many.count
-    folded.threshold.fill_(0.3)
-    assert_equal(folded(maps).deciding_margin, plain(maps).margin - 0.3)
-    assert float(plain.threshold) == 0.0
-    for gate in gates_of(fast).values():
-        gate.threshold.fill_(torch.inf)
-    assert fast.forward_with_gates(x)[1].executed.sum() == 0
