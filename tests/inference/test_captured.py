@@ -1,7 +1,5 @@
 """How networks that record are made, by `drnn.optimize` or of an optimised one, and what is refused."""
 
-import sys
-
 import pytest
 import torch
 
@@ -16,14 +14,13 @@ from .networks import pictures, small
 
 
 @pytest.mark.parametrize("count", [1, 3])
-def test_made_in_inference_mode_its_thresholds_and_weights_still_move(count, monkeypatch):
+def test_made_in_inference_mode_its_thresholds_and_weights_still_move(count):
     """`optimize` times networks in inference mode, which makes tensors that may not be changed outside it."""
-    monkeypatch.setattr(sys.modules["drnn.inference.optimize"], "refuse_capture", lambda *given: None)
     model, x = small("dr_resnet_digits", "cpu"), pictures(count, (1, 8, 8))
-    fast = drnn.optimize(model, x, capture=True, mask=False)
     with torch.inference_mode():
-        others = [drnn.optimize(model, capture=True), drnn.optimize(model, capture=True, mask=True)]
-    for network in (fast, *others):
+        networks = [CapturedNetwork(drnn.optimize(model, mask=mask)) for mask in (None, False, True)]
+    for network in networks:
+        network.rehearse(x[:1])
         network.load_state_dict(network.state_dict())
         apply_budget(network, dict.fromkeys(gates_of(model), torch.inf))
         assert not network.forward_with_gates(x)[1].executed.any()

@@ -6,7 +6,6 @@ import torch
 from drnn.core import LVBN2d
 from drnn.inference import fold
 from drnn.inference.copied_conv import CopiedConv2d
-from drnn.inference.folded_conv import FoldedConv2d
 from drnn.inference.laid_out import can_fuse
 
 
@@ -46,8 +45,8 @@ def test_a_gpu_without_the_fused_kernel_takes_plain_calls_from_then_on(fails, mo
         raise RuntimeError("no engine")
 
     monkeypatch.setattr(torch, "cudnn_convolution_add_relu", has_none)
-    monkeypatch.setattr(FoldedConv2d, "_can_fuse", lambda self, x: False)
-    monkeypatch.setattr(FoldedConv2d, "_can_fuse_on_gpu", lambda self, x: self._fits_cudnn)
+    monkeypatch.setattr("drnn.inference.folded_conv.can_fuse", lambda: False)
+    monkeypatch.setattr("drnn.inference.folded_conv.has_fused_cudnn", lambda x: True)
     layer = CopiedConv2d(torch.nn.Conv2d(4, 4, 3, padding=1), torch.nn.BatchNorm2d(4).eval())
     x = torch.randn(2, 4, 5, 5)
     with torch.no_grad():

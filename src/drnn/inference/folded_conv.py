@@ -51,9 +51,13 @@ def can_fuse_now(x: Tensor) -> bool:
 
 
 def has_fused_cudnn(x: Tensor) -> bool:
-    """Whether cuDNN's convolution with sum and ReLU may be used for x: not where kernels have to be deterministic."""
+    """Whether x is on a GPU where cuDNN's convolution with sum and ReLU may be used.
+
+    Not where kernels have to be deterministic.
+    """
     return (
-        x.dtype in (torch.float32, torch.float16)
+        x.is_cuda
+        and x.dtype in (torch.float32, torch.float16)
         and torch.version.hip is None
         and torch.backends.cudnn.enabled
         and torch.backends.cudnn.is_available()
@@ -141,7 +145,7 @@ class FoldedConv2d(nn.Module, ABC):
         return self._lays_out and x.device.type == "cpu" and x.dtype == torch.float32 and can_fuse_now(x)
 
     def _can_fuse_on_gpu(self, x: Tensor) -> bool:
-        return self.fuse and self._fits_cudnn and x.is_cuda and can_fuse_now(x) and has_fused_cudnn(x)
+        return self.fuse and self._fits_cudnn and can_fuse_now(x) and has_fused_cudnn(x)
 
     def _apply(self, fn, recurse=True):
         self._forget()
