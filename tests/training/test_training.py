@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from drnn import list_models
 from drnn.storage import write_atomically, write_text
@@ -139,11 +139,17 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
     assert not (tmp_path / "nan" / "model.safetensors").exists()
 
 
+def cast(path, name, kind):
+    weights = load_file(path)
+    save_file({**weights, name: weights[name].to(kind)}, path)
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda f: (f / "model.safetensors").write_bytes(b"\x80\x04 not a tensor"), "is damaged or no safetensors"),
-        (lambda f: (f / "model.safetensors").unlink(), r"has no model\.safetensors"),
+        (lambda f: (f / "model.safetensors").write_bytes(b"\x80\x04 not a tensor"), "is damaged or no file of weights"),
+        (lambda f: (f / "model.safetensors").unlink(), r"has no model\.safetensors; give the folder of a finished run"),
+        (lambda f: cast(f / "model.safetensors", "conv1.weight", torch.int8), r"kind of number, first \['conv1.wei"),
         (lambda f: (f / "recipe.yaml").write_text("[1, 2"), r"recipe\.yaml is damaged"),
         (lambda f: (f / "recipe.yaml").write_text("model: dr_resnet_digit\n"), "did you mean dr_resnet_digits"),
         (lambda f: (f / "recipe.yaml").write_text("model: resnet_digits\n"), "does not fit resnet_digits"),

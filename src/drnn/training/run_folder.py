@@ -6,8 +6,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import yaml
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import nn
 
 from drnn.data import Source
@@ -17,7 +16,7 @@ from drnn.storage import write_atomically, write_json, write_text
 from drnn.training.lock import alone_in
 from drnn.training.recipe import Recipe, recipe_from_dict
 from drnn.training.state import checkpoints, load_state
-from drnn.weights.files import WEIGHTS
+from drnn.weights.files import WEIGHTS, fill, read_weights
 
 RECIPE, ENVIRONMENT, METRICS = "recipe.yaml", "environment.json", "metrics.jsonl"
 AVERAGE, SUMMARY = "model-ema.safetensors", "summary.json"
@@ -191,18 +190,8 @@ def load_weights(path: Path, model: Classifier) -> None:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: a damaged file, or one of another network.
+        ValueError: a damaged file, or names, shapes or kinds of number of another network.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path.parent} has no {path.name}; give the folder of a finished run")
-    try:
-        state = load_file(path)
-    except SafetensorError as error:
-        raise ValueError(f"{path} is damaged or no safetensors file: {error}") from error
-    expected = model.state_dict()
-    wrong = sorted(expected.keys() ^ state.keys()) or [
-        name for name in expected if expected[name].shape != state[name].shape
-    ]
-    if wrong:
-        raise ValueError(f"{path} does not fit {model.name}: {len(wrong)} entries differ, first {wrong[:3]}")
-    model.load_state_dict(state)
+    fill(model, read_weights(path), str(path))
