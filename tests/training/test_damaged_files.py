@@ -40,6 +40,26 @@ def test_a_recipe_with_a_wrong_value_is_named_with_its_file(field, message, tmp_
     assert "is no recipe" in line.state
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"[1, 2", "is damaged or no YAML: "),
+        (b"\xff\xfe\x00", "is damaged or no YAML: "),
+        (b"[" * 10_000, "is damaged or no YAML: "),
+        (b"epochs: 2026-02-31\n", "is damaged or no YAML: day "),
+        (b"- 1\n", "holds a list; a recipe holds lines of 'field: value'"),
+        (b"", "holds a NoneType; a recipe holds "),
+    ],
+)
+def test_a_recipe_without_fields_is_named_wherever_it_is_read(content, message, tmp_path):
+    (tmp_path / "recipe.yaml").write_bytes(content)
+    for read in (lambda: read_recipe(tmp_path), lambda: find_recipe(str(tmp_path / "recipe.yaml"))):
+        with pytest.raises(ValueError, match=rf"^{tmp_path}/recipe\.yaml {message}"):
+            read()
+    (line,) = list_runs(tmp_path)
+    assert message in line.state
+
+
 def test_every_recipe_comes_back_from_its_own_fields():
     for name in RECIPES:
         assert recipe_from_dict(find_recipe(name).to_dict()) == find_recipe(name)

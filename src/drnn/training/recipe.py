@@ -3,8 +3,11 @@
 from dataclasses import asdict, dataclass, fields, replace
 from difflib import get_close_matches
 from inspect import formatannotation
+from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin
+
+import yaml
 
 from drnn.data.augment import PADDING_MODES, PaddingMode
 
@@ -149,6 +152,22 @@ def tested_images(held_out: int) -> str:
         ('test images', 'held-out training images')
     """
     return "held-out training images" if held_out else "test images"
+
+
+def read_fields(path: Path) -> dict:
+    """The fields in a recipe's file, as `recipe_from_dict` takes them.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: a file that is no YAML, or holds no fields.
+    """
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is damaged or no YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(values, dict):
+        raise ValueError(f"{path} holds a {type(values).__name__}; a recipe holds lines of 'field: value'")
+    return values
 
 
 def recipe_from_dict(values: dict, base: Recipe | None = None) -> Recipe:

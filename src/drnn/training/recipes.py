@@ -6,9 +6,7 @@ from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 
-import yaml
-
-from drnn.training.recipe import Recipe, recipe_from_dict
+from drnn.training.recipe import Recipe, read_fields, recipe_from_dict
 
 PAPER_CIFAR10 = Recipe(
     model="", dataset="cifar10", epochs=350, batch_size=256, lr=0.1, schedule="step", milestones=(150, 250),
@@ -110,12 +108,7 @@ def _named(name: str) -> Recipe:
 def _read(path: Path) -> Recipe:
     if not path.is_file():
         raise FileNotFoundError(f"there is no recipe file {path}")
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(values, dict):
-        raise ValueError(f"{path} holds a {type(values).__name__}; a recipe file holds lines of 'field: value'")
+    values = read_fields(path)
     base = values.pop("base", None)
     try:
         return recipe_from_dict({"name": path.stem, **values}, _named(str(base)) if base else None)

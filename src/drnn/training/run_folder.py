@@ -14,7 +14,7 @@ from drnn.models import Classifier, Preprocessing, create_model
 from drnn.provenance import environment
 from drnn.storage import write_atomically, write_json, write_text
 from drnn.training.lock import alone_in
-from drnn.training.recipe import Recipe, recipe_from_dict
+from drnn.training.recipe import Recipe, read_fields, recipe_from_dict
 from drnn.training.state import checkpoints, load_state
 from drnn.weights.files import WEIGHTS, fill, read_weights
 
@@ -173,12 +173,7 @@ def read_recipe(folder: Path) -> Recipe:
     """
     if not (folder / RECIPE).is_file():
         raise FileNotFoundError(f"{folder} has no {RECIPE}; give the folder of a run, as drnn train writes it")
-    try:
-        values = yaml.safe_load((folder / RECIPE).read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{folder / RECIPE} is damaged: {' '.join(str(error).split())}") from error
-    if not isinstance(values, dict):
-        raise ValueError(f"{folder / RECIPE} is damaged: it holds no fields")
+    values = read_fields(folder / RECIPE)
     try:
         return recipe_from_dict(values)
     except ValueError as error:
