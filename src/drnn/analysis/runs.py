@@ -23,6 +23,7 @@ from drnn.analysis.subject import Options, Subject, load_others, load_subject
 from drnn.data import Dataset
 from drnn.models import Classifier
 from drnn.provenance import environment
+from drnn.training.recipe import tested_images
 from drnn.training.run_folder import ENVIRONMENT, SUMMARY, read_recipe, run_environment, run_summary
 from drnn.weights.files import WEIGHTS, fingerprint, read_weights
 from drnn.weights.folder import CARD
@@ -188,7 +189,7 @@ def _add_agreement(findings: Findings, answers: Answers, others: Sequence[Subjec
 def origin(folder: Path) -> str:
     """What a run's log is of."""
     recipe = read_recipe(folder)
-    images, tested = recipe.train_images or "all", "held-out training images" if recipe.held_out else "test images"
+    images, tested = recipe.train_images or "all", tested_images(recipe.held_out)
     commit = trained_in(folder).get("commit") or "unknown"
     changed = RECURSIONS.get((recipe.gate, recipe.norm), "")
     return f"{recipe.model}{changed}, {recipe.dataset}, {images} training images, tested on {tested}, commit {commit}"
