@@ -12,8 +12,8 @@ from drnn.models import create_model
 from drnn.provenance import environment
 from drnn.storage import write_json
 from drnn.training import Recipe, find_recipe, train
-from drnn.training.listing import read_metrics
 from drnn.training.recipes import CIFAR10_MODELS
+from drnn.training.run_folder import read_metrics
 
 RESULT = Path(__file__).parent / "results" / "table1_starts.json"
 NAIVE = "dr32"  # its blocks loop four times

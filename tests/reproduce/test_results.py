@@ -103,9 +103,16 @@ def test_minutes_name_the_seed_where_a_row_has_several():
     assert tables_of_runs.ablation().startswith("**ablation-dr_resnet16/")  # which network
 
 
-@pytest.mark.parametrize("kept", [b"", b'{"epoch": 1, "test_err'])
-def test_a_run_whose_metrics_were_lost_or_cut_makes_no_result(kept, here):
+@pytest.mark.parametrize(
+    ("kept", "says"),
+    [
+        (b"", r" has no epochs; its recipe has 1, .* run it again"),
+        (b'{"epoch": 1, "test_err', r" has no epochs; its recipe has 1, .* run it again"),
+        (b'oops\n{"epoch": 1}\n', r", line 1 is damaged: "),
+    ],
+)
+def test_a_run_whose_metrics_were_lost_or_cut_or_damaged_makes_no_result(kept, says, here):
     job = here[1]["resnet20", 0]
     (job.folder / "metrics.jsonl").write_bytes(kept)
-    with pytest.raises(ValueError, match=r"metrics\.jsonl has no epochs; its recipe has 1, .* run it again"):
+    with pytest.raises(ValueError, match=r"metrics\.jsonl" + says):
         result_of(job)

@@ -16,7 +16,7 @@ from drnn.reproduce import run_jobs
 from drnn.reproduce.process import JobProcess
 from drnn.reproduce.runner import room
 from drnn.training.interrupt import Interrupted
-from drnn.training.listing import read_metrics
+from drnn.training.run_folder import read_metrics
 from drnn.training.state import checkpoints, load_state
 
 sys.path.insert(0, str(Path(__file__).parent))

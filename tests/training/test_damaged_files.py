@@ -7,7 +7,7 @@ import pytest
 from drnn.training import RECIPES, find_recipe
 from drnn.training.listing import list_runs
 from drnn.training.recipe import recipe_from_dict
-from drnn.training.run_folder import open_run, read_recipe
+from drnn.training.run_folder import open_run, read_metrics, read_recipe, recipe_text
 
 
 @pytest.mark.parametrize(
@@ -88,3 +88,28 @@ def test_a_damaged_summary_is_named(content, tmp_path):
         (tmp_path / "environment.json").write_bytes(content)
     with ExitStack() as held:
         assert open_run(tmp_path, recipe, held) == ("continue", None)
+
+
+LINE = b'{"epoch": 1, "test_error": 0.25, "mean_loops": 1.5}\n'
+
+
+@pytest.mark.parametrize(
+    "damaged", [b"oops", b"", b'{"epoch": 1, "test_err', b"[1]", b"\xff\xfe", b"\x00" * 9, b"[" * 100_000]
+)
+def test_a_damaged_line_of_the_metrics_is_named_unless_it_is_the_last(damaged, tmp_path):
+    (tmp_path / "recipe.yaml").write_text(recipe_text(find_recipe("digits").to_dict()))
+    log = tmp_path / "metrics.jsonl"
+    log.write_bytes(LINE + damaged)
+    assert [line["epoch"] for line in read_metrics(tmp_path)] == [1]
+    (line,) = list_runs(tmp_path)
+    assert (line.done, line.last_error, line.state) == (1, 0.25, "unfinished")
+    log.write_bytes(LINE + damaged + b"\n" + LINE)
+    with pytest.raises(ValueError, match=rf"^{log}, line 2 is damaged: ") as refused:
+        read_metrics(tmp_path)
+    (line,) = list_runs(tmp_path)
+    assert (line.model, line.epochs, line.last_error) == ("dr_resnet_digits", 36, None)
+    assert line.state == str(refused.value)
+
+
+def test_a_run_that_logged_nothing_has_no_metrics(tmp_path):
+    assert read_metrics(tmp_path) == []

@@ -1,13 +1,13 @@
 """Figure 6: errors and losses against epochs, from run logs, with the places where a run came apart."""
 
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-METRICS = "metrics.jsonl"
+from drnn.training.run_folder import METRICS, read_metrics
+
 FIELDS = ("epoch", "train_error", "test_error", "train_loss", "test_loss")
 
 
@@ -88,21 +88,12 @@ def read_curves(folder: Path, num_classes: int) -> Curves:
 
     Raises:
         FileNotFoundError: no log there.
-        ValueError: a line that is not JSON, before the last; or no line at all.
+        ValueError: a damaged line before the last, or no line at all.
     """
     path = folder / METRICS
     if not path.is_file():
         raise FileNotFoundError(f"{folder} has no {METRICS}; give the folder of a run, as drnn train writes it")
-    lines, rows = path.read_text(encoding="utf-8").splitlines(), []
-    for number, line in enumerate(lines, 1):
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            if number == len(lines):
-                break
-            raise ValueError(f"{path}, line {number} is damaged: {error}") from error
-        if "epoch" in row:
-            rows.append(row)
+    rows = [row for row in read_metrics(folder) if "epoch" in row]
     if not rows:
         raise ValueError(f"{path} has no finished epoch; train longer")
     return curves_from_rows(folder.resolve().name, rows, num_classes)

@@ -9,8 +9,7 @@ from drnn.reproduce.plan import Job
 from drnn.reproduce.result import result_of
 from drnn.storage import write_json
 from drnn.training.interrupt import SAVED, SIGNALS
-from drnn.training.listing import read_metrics
-from drnn.training.run_folder import SUMMARY
+from drnn.training.run_folder import SUMMARY, read_metrics
 
 LOG = "train.log"
 ENDED = tuple(128 + number for number in SIGNALS)  # exit codes of a run that was interrupted and saved

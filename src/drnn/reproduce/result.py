@@ -9,9 +9,16 @@ from drnn.provenance import environment
 from drnn.reproduce.plan import CONTROLS, ROWS, VARIANTS, Job, slug
 from drnn.training import evaluate_source
 from drnn.training.checkpoint import load_run
-from drnn.training.listing import read_metrics
 from drnn.training.recipe import recipe_from_dict
-from drnn.training.run_folder import AVERAGE, METRICS, MOVABLE, SUMMARY, run_environment, run_summary
+from drnn.training.run_folder import (
+    AVERAGE,
+    METRICS,
+    MOVABLE,
+    SUMMARY,
+    read_metrics,
+    run_environment,
+    run_summary,
+)
 from drnn.weights.files import fingerprint
 
 ANOTHER = "remove the file to have it made again, or choose another --results"

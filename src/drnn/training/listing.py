@@ -1,10 +1,9 @@
 """Runs on disk at a glance."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from drnn.training.run_folder import METRICS, RECIPE, SUMMARY, read_recipe
+from drnn.training.run_folder import RECIPE, SUMMARY, read_metrics, read_recipe
 from drnn.weights.folder import CONFIG
 
 
@@ -51,22 +50,13 @@ def _line(folder: Path) -> RunLine:
         recipe = read_recipe(folder)
     except ValueError as error:
         return RunLine(str(folder), "?", 0, 0, None, None, None, str(error))
-    metrics = read_metrics(folder)
+    try:
+        metrics = read_metrics(folder)
+    except ValueError as error:
+        return RunLine(str(folder), recipe.model, 0, recipe.epochs, None, None, None, str(error))
     errors = [line["test_error"] for line in metrics]
     ended = (folder / SUMMARY).is_file() or (folder / CONFIG).is_file()  # a released run has no summary
     state = "finished" if ended else "unfinished"
     best, last = (min(errors), errors[-1]) if errors else (None, None)
     loops = metrics[-1]["mean_loops"] if metrics else None
     return RunLine(str(folder), recipe.model, len(metrics), recipe.epochs, best, last, loops, state)
-
-
-def read_metrics(folder: Path) -> list[dict]:
-    """The metrics of a run, a dict an epoch; a last line that was cut off by a crash is left out."""
-    path = folder / METRICS
-    lines = []
-    for text in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
-        try:
-            lines.append(json.loads(text))
-        except json.JSONDecodeError:
-            break
-    return lines

@@ -146,6 +146,30 @@ def log_metrics(folder: Path, values: dict) -> int:
         return file.tell()
 
 
+def read_metrics(folder: Path) -> list[dict]:
+    """The metrics of a run, a dict an epoch, none where it logged nothing; a last line that a kill cut off is left out.
+
+    Raises:
+        ValueError: a damaged line before the last.
+    """
+    path, rows = folder / METRICS, []
+    lines = path.read_bytes().splitlines() if path.is_file() else []
+    for number, line in enumerate(lines, 1):
+        try:
+            row = json.loads(line)
+            if not isinstance(row, dict):
+                raise ValueError("it holds no fields")
+        except (ValueError, RecursionError) as error:
+            if number < len(lines):
+                raise ValueError(
+                    f"{path}, line {number} is damaged: {error}; remove the line to do without that epoch, or the "
+                    "folder to train again"
+                ) from error
+        else:
+            rows.append(row)
+    return rows
+
+
 def save_weights(path: Path, model: nn.Module) -> None:
     """Write the weights atomically."""
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
