@@ -36,7 +36,33 @@ VARIANTS: dict[str, dict[str, str]] = {  # of Table 3, and how the gate's noise 
     "L+G+I, noise in training": {"norm": "ilvbn", "gate_noise": "training"},
     "L+G+I, noise always": {"norm": "ilvbn", "gate_noise": "always"},
 }
-_RECIPES = {model.removesuffix("_cifar"): key for key, model in CIFAR10_MODELS.items()}
+
+
+def row_of(model: str) -> str:
+    """The row of Table 1 that a network is in.
+
+    Example:
+        >>> row_of("dr_resnet16_cifar")
+        'dr_resnet16'
+    """
+    return model.removesuffix("_cifar")
+
+
+def stem(row: str, seed: int) -> str:
+    """Name of a run's folder and, with ".json", of its result.
+
+    Example:
+        >>> stem("dr_resnet16", 0), stem("L+G+I, noise always", 1)
+        ('dr_resnet16-0', 'lgi-noise-always-1')
+    """
+    return f"{row if row in (*ROWS, *CONTROLS) else _slug(row)}-{seed}"
+
+
+def _slug(variant: str) -> str:
+    return variant.lower().replace("+", "").replace(", ", "-").replace(" ", "-")
+
+
+_RECIPES = {row_of(model): key for key, model in CIFAR10_MODELS.items()}
 
 
 @dataclass(frozen=True)
@@ -64,7 +90,7 @@ class Job:
     @property
     def name(self) -> str:
         """In a line of a report: the network, and the file's name where that does not begin with it."""
-        network = self.recipe.model.removesuffix("_cifar")
+        network = row_of(self.recipe.model)
         return self.file.stem if self.file.stem.startswith(network) else f"{network} {self.file.stem}"
 
 
@@ -97,7 +123,7 @@ def table1(
     base = find_recipe(f"cifar10-{_RECIPES[rows[0]]}{suffix}")
     label, changes = _label(schedule, changes, base), {**changes, **_scaled(base, changes.get("epochs", base.epochs))}
     return [
-        _job(row, label, f"cifar10-{_RECIPES[row]}{suffix}", {**changes, "seed": seed}, f"{row}-{seed}", runs, results)
+        _job(row, label, f"cifar10-{_RECIPES[row]}{suffix}", {**changes, "seed": seed}, runs, results)
         for row, seed in kept
     ]
 
@@ -129,14 +155,15 @@ def ablation(row: str, schedule: str, seeds: Sequence[int], changes: dict, runs:
     if not row.startswith("dr_"):
         raise ValueError(f"row {row!r} received; an ablation needs recursive blocks: choose one that begins with dr_")
     return [
-        _job(variant, job.label, job.base, {**TESTED_ON, **job.changes, **fields}, f"{slug(variant)}-{job.recipe.seed}",
-             runs / place, results / place)
-        for job in base for variant, fields in VARIANTS.items()
-    ]  # fmt: skip
+        _job(variant, job.label, job.base, {**TESTED_ON, **job.changes, **fields}, runs / place, results / place)
+        for job in base
+        for variant, fields in VARIANTS.items()
+    ]
 
 
-def _job(row: str, label: str, base: str, changes: dict, name: str, runs: Path, results: Path) -> Job:
+def _job(row: str, label: str, base: str, changes: dict, runs: Path, results: Path) -> Job:
     recipe = recipe_from_dict(changes, find_recipe(base))
+    name = stem(row, recipe.seed)
     return Job(row, label, recipe, base, changes, runs / label / name, results / label / f"{name}.json")
 
 
@@ -168,11 +195,6 @@ def _scaled(base: Recipe, epochs: int) -> dict:
 
 def _and(numbers: Sequence[int]) -> str:
     return " and ".join(map(str, numbers))
-
-
-def slug(variant: str) -> str:
-    """A variant's name as files are named after it."""
-    return variant.lower().replace("+", "").replace(", ", "-").replace(" ", "-")
 
 
 def _known(asked: Sequence[str], there: tuple[str, ...], what: str) -> Sequence[str]:

@@ -4,12 +4,13 @@ from collections.abc import Callable
 from pathlib import Path
 from statistics import mean, stdev
 
+from drnn.reproduce.plan import row_of
 from drnn.reproduce.result import read_results
 from drnn.reproduce.times import times_of
 from drnn.tables import TABLE1
 
 OUTCOME = ("network", "paper error %", "error %", "seeds", "M multiply-adds an image", "time / static")
-PAPER = {row.model.removesuffix("_cifar"): row for row in TABLE1}
+PAPER = {row_of(row.model): row for row in TABLE1}
 
 
 def spread(values: list[float], show: Callable[[float], str]) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from drnn.costs import count_params
 from drnn.provenance import environment
-from drnn.reproduce.plan import CONTROLS, ROWS, VARIANTS, Job, slug
+from drnn.reproduce.plan import CONTROLS, ROWS, VARIANTS, Job, stem
 from drnn.training import evaluate_source
 from drnn.training.checkpoint import load_run
 from drnn.training.recipe import recipe_from_dict
@@ -99,11 +99,6 @@ def read_results(folder: Path) -> list[dict]:
         _require_alike(folder, result, twin, OF_A_RUN)
         _require_alike(folder, result, results[0], OF_A_ROW)
     return results
-
-
-def stem(row: str, seed: int) -> str:
-    """Name of a run's folder and, with ".json", of its result."""
-    return f"{row if row in (*ROWS, *CONTROLS) else slug(row)}-{seed}"
 
 
 def read_result(file: Path) -> dict:

@@ -9,8 +9,8 @@ from pathlib import Path
 from drnn.compare import time_models
 from drnn.inference.counterparts import COUNTERPARTS
 from drnn.provenance import environment
-from drnn.reproduce.plan import Job
-from drnn.reproduce.result import TIMES, read_results, stem
+from drnn.reproduce.plan import ROWS, Job, row_of, stem
+from drnn.reproduce.result import TIMES, read_results
 from drnn.storage import write_json
 from drnn.training.checkpoint import load_run
 from drnn.training.run_folder import ENVIRONMENT, run_environment
@@ -18,9 +18,8 @@ from drnn.training.tested import first_test_images
 from drnn.weights.files import WEIGHTS, fingerprint
 
 log = logging.getLogger("drnn.reproduce")
-CIFAR = "_cifar"
 STATIC = {  # row -> the static row that it is timed against
-    **{row.removesuffix(CIFAR): other.removesuffix(CIFAR) for row, other in COUNTERPARTS.items() if CIFAR in row},
+    **{row_of(model): row_of(other) for model, other in COUNTERPARTS.items() if row_of(model) in ROWS},
     **dict.fromkeys(("aig_resnet110", "sd_resnet110", "preresnet110", "rcnn160"), "resnet110"),
 }
 STATIC |= {row: row for row in STATIC.values()}  # against itself: what ratio the noise alone makes
