@@ -13,7 +13,6 @@ from drnn.analysis.curves import Curves, curves_of_study, read_curves
 from drnn.analysis.findings import Findings, finite
 from drnn.analysis.galleries import galleries
 from drnn.analysis.gradients import Plan, study
-from drnn.analysis.gradients.course import require_batch
 from drnn.analysis.gradients.study import study_arrays, study_facts
 from drnn.analysis.gradients.variants import require_loops
 from drnn.analysis.loops import early_and_late, error_by_loops, execution_map, loop_histogram, loops_by_class
@@ -25,6 +24,7 @@ from drnn.models import Classifier
 from drnn.provenance import environment
 from drnn.training.recipe import tested_images
 from drnn.training.run_folder import ENVIRONMENT, SUMMARY, read_recipe, run_environment, run_summary
+from drnn.training.session import require_batch
 from drnn.weights.files import WEIGHTS, fingerprint, read_weights
 from drnn.weights.folder import CARD
 
@@ -59,7 +59,7 @@ def analyse_run(folder: Path, others: Sequence[Path] = (), options: Options | No
     subject, recipe = load_subject(folder, options)
     require_loops(recipe.model)
     if options.course_epochs:
-        require_batch(recipe, subject.dataset)
+        require_batch(recipe, subject.dataset.num_train)
     same = load_others(others, subject, recipe, options)
     curves = [(read_curves(run, num_classes_of(run, subject.dataset)), origin(run)) for run in logs]
     names = distinct([curve.name for curve, _ in curves])

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
@@ -27,6 +27,16 @@ FETCH_EVERY = 50  # steps between two looks at a GPU's sums; a look waits for it
 logger = logging.getLogger(__name__)
 
 
+def require_batch(recipe: Recipe, num_train: int) -> None:
+    """Before other work: whether there is a batch to train on.
+
+    Raises:
+        ValueError: fewer training images than one batch.
+    """
+    if recipe.batch_size > num_train:
+        raise ValueError(f"batch_size {recipe.batch_size} received for {num_train} training images; make it smaller")
+
+
 class Session:
     """A run in memory. Everything random in a step is a function of seed, epoch, batch and process.
 
@@ -46,10 +56,7 @@ class Session:
     """
 
     def __init__(self, recipe: Recipe, model: Classifier, source: Source, workers: Workers):
-        if recipe.batch_size > source.num_train:
-            raise ValueError(
-                f"batch_size {recipe.batch_size} received for {source.num_train} training images; make it smaller"
-            )
+        require_batch(recipe, source.num_train)
         if recipe.batch_size % (workers.share.processes * recipe.accumulate):
             raise ValueError(
                 f"batch_size {recipe.batch_size} received for {workers.share.processes} processes and "
@@ -89,14 +96,13 @@ class Session:
     def run_epoch(self, progress: bool, after_step: Callable[[], None]) -> dict:
         """The rest of this epoch; returns its metrics. ``after_step`` is called between steps."""
         recipe, started = self.recipe, time.perf_counter()
-        plan = EpochPlan(recipe.seed, self.epoch, recipe.batch_size, self.batch)
         first = self.batch
         self.model.train()
         with tqdm(
             total=self.batches * recipe.batch_size, initial=first * recipe.batch_size, unit="img", unit_scale=True,
             desc=f"epoch {self.epoch + 1}/{recipe.epochs}", disable=None if progress else True, leave=False,
         ) as bar:  # fmt: skip
-            for images, labels in self.source.train_batches(plan, self.augmentation, self.workers.share):
+            for images, labels in self.rest_of_epoch():
                 self.update(to_device(images, self.workers.device), to_device(labels, self.workers.device))
                 self.batch += 1
                 if self.workers.device.type == "cpu" or self.batch % FETCH_EVERY == 0 or self.batch == self.batches:
@@ -108,6 +114,11 @@ class Session:
         rate = (self.batches - first) * recipe.batch_size / seconds
         lr = learning_rate(recipe, self.time_of(self.batches - 1))
         return {"epoch": self.epoch + 1, "lr": lr, **means, "images_per_s": rate}
+
+    def rest_of_epoch(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """This process's part of each batch that comes in this epoch, augmented, wherever the source keeps it."""
+        plan = EpochPlan(self.recipe.seed, self.epoch, self.recipe.batch_size, self.batch)
+        return self.source.train_batches(plan, self.augmentation, self.workers.share)
 
     def look(self, bar: tqdm, step_s: float) -> None:
         """Fetch the sums, show them with the time left at ``step_s`` a step, and stop a run that has diverged."""

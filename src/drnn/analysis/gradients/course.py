@@ -10,7 +10,7 @@ from torch.nn.functional import cross_entropy
 from drnn.analysis.gradients.errors import statistics_errors, test
 from drnn.analysis.gradients.probe import Readings, read_gradients
 from drnn.analysis.gradients.variants import Site, build_variant
-from drnn.data import Dataset, EpochPlan, Normalize
+from drnn.data import Dataset, Normalize
 from drnn.models import Classifier
 from drnn.training import Recipe
 from drnn.training.distributed import Workers
@@ -83,27 +83,15 @@ def follow(plan: Plan, variant: str, dataset: Dataset) -> Course:
         ValueError: a network without loops, or fewer training images than one batch.
     """
     recipe, course = plan.recipe, Course(variant)
-    require_batch(recipe, dataset)
     model, sites = _build(plan, variant, dataset)
     session = Session(recipe, model, dataset, Workers(dataset.train_images.device))
-    for epoch in range(recipe.epochs):
-        losses, errors = _train(plan, course, session, sites, epoch)
+    while session.epoch < recipe.epochs:
+        losses, errors = _train(plan, course, session, sites)
         if course.stopped is not None:
             break
-        course.epochs.append(_epoch_metrics(recipe, model, variant, dataset, epoch, losses, errors))
+        course.epochs.append(_epoch_metrics(recipe, model, variant, dataset, session.epoch, losses, errors))
+        session.end_epoch()
     return course
-
-
-def require_batch(recipe: Recipe, dataset: Dataset) -> None:
-    """Before other work: whether `follow` has a batch to train on.
-
-    Raises:
-        ValueError: fewer training images than one batch.
-    """
-    if recipe.batch_size > dataset.num_train:
-        raise ValueError(
-            f"batch_size {recipe.batch_size} received for {dataset.num_train} training images; make it smaller"
-        )
 
 
 def _build(plan: Plan, variant: str, dataset: Dataset) -> tuple[Classifier, list[Site]]:
@@ -114,16 +102,15 @@ def _build(plan: Plan, variant: str, dataset: Dataset) -> tuple[Classifier, list
     return model, sites
 
 
-def _train(plan: Plan, course: Course, session: Session, sites: list[Site], epoch: int) -> tuple[list, list]:
-    recipe, model, normalize = plan.recipe, session.model, session.step.normalize
-    batches = session.source.train_batches(EpochPlan(recipe.seed, epoch, recipe.batch_size), session.augmentation)
+def _train(plan: Plan, course: Course, session: Session, sites: list[Site]) -> tuple[list, list]:
+    model, normalize = session.model, session.step.normalize
     losses, errors = [], []
-    for index, (images, labels) in enumerate(batches):
+    for index, (images, labels) in enumerate(session.rest_of_epoch()):
         x, step = normalize(images), len(course.loss)
         if step % plan.measure_every == 0:
             course.steps.append(step)
             course.readings.append(read_gradients(model, sites, lambda x=x, y=labels: cross_entropy(model(x), y)))
-        set_lr(session.optimizer, learning_rate(recipe, epoch + (index + 0.5) / session.batches))
+        set_lr(session.optimizer, learning_rate(plan.recipe, session.time_of(index)))
         result = session.step(images, labels, 0.0)
         if not math.isfinite(float(result.loss)):
             course.stopped = step
