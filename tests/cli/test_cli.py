@@ -33,6 +33,17 @@ def test_help_names_every_verb(capsys):
     assert capsys.readouterr().out.strip() == __version__
 
 
+@pytest.mark.parametrize(
+    "arguments", [("-c", "import drnn"), ("-m", "drnn", "--version"), ("-m", "drnn", "bench", "-h")]
+)
+def test_nothing_waits_for_packages_as_large_as_torch_that_it_does_not_use(arguments):
+    command = [sys.executable, "-X", "importtime", *arguments]  # which tells every module on stderr
+    told = subprocess.run(command, capture_output=True, text=True, check=True).stderr.splitlines()
+    imported = {line.rpartition("|")[2].strip() for line in told}
+    assert {"torch", "drnn.models"} <= imported
+    assert not imported & {"torchvision", "torch._dynamo", "sklearn", "matplotlib"}
+
+
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_verb_explains_itself(verb, capsys):
     with pytest.raises(SystemExit) as stop:

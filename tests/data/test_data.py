@@ -20,8 +20,9 @@ from drnn.data import (
     limit,
     load_dataset,
 )
-from drnn.data.cifar10 import MEAN, STD, read_binary
+from drnn.data.cifar10 import read_binary
 from drnn.models import Preprocessing
+from drnn.models.preprocessing import CIFAR10_MEAN, CIFAR10_STD
 
 
 def slow_augment(images, padding, flip, generator, mode):
@@ -75,9 +76,10 @@ def test_padding_mode_reaches_the_images():
 
 def test_normalize():
     images = torch.randint(256, (4, 3, 5, 5), dtype=torch.uint8)
-    expected = (images.double() / 255 - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
-    torch.testing.assert_close(Normalize(MEAN, STD)(images), expected.float(), rtol=1e-5, atol=1e-5)
-    assert Normalize.of(Preprocessing((3, 5, 5), MEAN, STD)) == Normalize(MEAN, STD)
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (CIFAR10_MEAN, CIFAR10_STD))
+    expected = (images.double() / 255 - mean) / std
+    torch.testing.assert_close(Normalize(CIFAR10_MEAN, CIFAR10_STD)(images), expected.float(), rtol=1e-5, atol=1e-5)
+    assert Normalize.of(Preprocessing((3, 5, 5), CIFAR10_MEAN, CIFAR10_STD)) == Normalize(CIFAR10_MEAN, CIFAR10_STD)
 
 
 @given(images=st.integers(0, 50), size=st.integers(1, 20), seed=st.integers(0, 3), epoch=st.integers(0, 3))
@@ -211,4 +213,4 @@ def test_real_cifar10(cifar10):
     assert torch.bincount(data.train_labels).tolist() == [5000] * 10
     assert torch.bincount(data.test_labels).tolist() == [1000] * 10
     mean = data.train_images.double().mean((0, 2, 3)) / 255
-    assert mean.tolist() == pytest.approx(MEAN, abs=1e-4)
+    assert mean.tolist() == pytest.approx(CIFAR10_MEAN, abs=1e-4)

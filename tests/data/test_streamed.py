@@ -1,5 +1,8 @@
 """Images read from files: the same whatever the number of readers or processes."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -42,6 +45,12 @@ def test_batches_do_not_depend_on_readers_processes_or_what_was_drawn(folder):
     for rank in range(2):
         shared = torch.cat([images for images, _ in alone.test_batches(4, Share(rank, 2))])
         assert torch.equal(shared, alone.test_images[rank::2])
+
+
+@pytest.mark.parametrize("made", ["training_transform(8, Augmentation())", "evaluation_transform(8)"])
+def test_a_transform_is_imported_where_it_is_made_and_not_in_each_of_a_loaders_processes(made):
+    code = f"from drnn.data.streamed import *; {made}; import sys; print('torchvision.transforms.v2' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "True\n"
 
 
 def test_parts_of_a_streamed_set(folder):

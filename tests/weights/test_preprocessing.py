@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from drnn import create_model, export_onnx, from_pretrained, load_onnx, optimize, save_pretrained
-from drnn.data import cifar10, streamed
 from drnn.export.program import export_program, load_program
 from drnn.inference.captured import CapturedNetwork
 from drnn.inference.source import open_source
 from drnn.models import Preprocessing
+from drnn.models.preprocessing import CIFAR10_MEAN, CIFAR10_STD, IMAGENET_MEAN, IMAGENET_STD
 from drnn.training import find_recipe, train
 from drnn.training.checkpoint import load_run
 from drnn.weights import preprocessing_of, usual_preprocessing
@@ -27,19 +27,19 @@ def opened(tmp_path):
 
 def test_the_usual_preprocessing_is_that_of_the_data_set_of_the_size():
     usual = usual_preprocessing
-    assert usual((3, 32, 32)) == Preprocessing((3, 32, 32), cifar10.MEAN, cifar10.STD)
-    assert usual((3, 224, 224)) == Preprocessing((3, 224, 224), streamed.MEAN, streamed.STD)
+    assert usual((3, 32, 32)) == Preprocessing((3, 32, 32), CIFAR10_MEAN, CIFAR10_STD)
+    assert usual((3, 224, 224)) == Preprocessing((3, 224, 224), IMAGENET_MEAN, IMAGENET_STD)
     assert usual((1, 8, 8)) == Preprocessing((1, 8, 8), (0.0,), (1.0,))
     assert preprocessing_of(create_model("dr_resnet_digits")) == usual((1, 8, 8))
-    assert usual((3, 160, 96), "dr_resnet53") == Preprocessing((3, 160, 96), streamed.MEAN, streamed.STD)
-    assert usual((3, 64, 64), "resnet20_cifar") == Preprocessing((3, 64, 64), cifar10.MEAN, cifar10.STD)
+    assert usual((3, 160, 96), "dr_resnet53") == Preprocessing((3, 160, 96), IMAGENET_MEAN, IMAGENET_STD)
+    assert usual((3, 64, 64), "resnet20_cifar") == Preprocessing((3, 64, 64), CIFAR10_MEAN, CIFAR10_STD)
     for grey in ((1, 224, 224), (1, 32, 32)):
         assert usual(grey, "dr_resnet53") == Preprocessing(grey, (0.0,), (1.0,))
 
 
 def test_a_network_at_another_size_keeps_the_preprocessing_of_its_data_set(tmp_path):
     save_pretrained(create_model("resnet20_cifar", input_size=(3, 40, 48)), tmp_path)
-    assert from_pretrained(tmp_path).preprocessing == Preprocessing((3, 40, 48), cifar10.MEAN, cifar10.STD)
+    assert from_pretrained(tmp_path).preprocessing == Preprocessing((3, 40, 48), CIFAR10_MEAN, CIFAR10_STD)
 
 
 @pytest.mark.parametrize("values", [((1, 8), (0,), (1,)), ((1, 8, 8), ("a",), (1,)), ((1, 8, 8), (0,), (torch.nan,))])

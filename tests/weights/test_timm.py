@@ -12,9 +12,9 @@ import torchvision
 from safetensors.torch import save_file
 
 from drnn import create_model, from_pretrained, list_models, save_pretrained
-from drnn.data import cifar10, streamed
 from drnn.inference.images import read_image
 from drnn.models import Preprocessing
+from drnn.models.preprocessing import CIFAR10_MEAN, CIFAR10_STD, IMAGENET_MEAN, IMAGENET_STD
 from drnn.weights import preprocessing_of, timm_models
 
 from .images import ramp
@@ -79,7 +79,7 @@ def test_options_of_timm_that_change_nothing_are_accepted():
     sized = [timm.create_model("dr_resnet16_cifar", img_size=size, in_chans=1) for size in (64, (64, 48))]
     assert [model.input_size for model in sized] == [(1, 64, 64), (1, 64, 48)]
     whole = timm.create_model("dr_resnet53", img_size=160)
-    assert preprocessing_of(whole) == Preprocessing((3, 160, 160), streamed.MEAN, streamed.STD)
+    assert preprocessing_of(whole) == Preprocessing((3, 160, 160), IMAGENET_MEAN, IMAGENET_STD)
     # MobileNetV2 has a dropout before its classifier, so there it is taken
     assert timm.create_model("dr_mobilenetv2", drop_rate=0.0).dropout.p == 0
     assert timm.create_model("dr_mobilenetv2").dropout.p == 0.2
@@ -125,12 +125,13 @@ def test_calls_of_timm_that_our_networks_do_not_have_are_refused():
 
 
 @pytest.mark.parametrize(
-    ("name", "data", "crop"), [("dr_resnet16_cifar", cifar10, 1.0), ("dr_resnet53", streamed, 0.875)]
+    ("name", "mean", "std", "crop"),
+    [("dr_resnet16_cifar", CIFAR10_MEAN, CIFAR10_STD, 1.0), ("dr_resnet53", IMAGENET_MEAN, IMAGENET_STD, 0.875)],
 )
-def test_timm_prepares_pictures_as_our_own_prediction_does(tmp_path, name, data, crop):
+def test_timm_prepares_pictures_as_our_own_prediction_does(tmp_path, name, mean, std, crop):
     made = timm.create_model(name)
     told = timm.data.resolve_data_config({}, model=made)
-    assert (told["mean"], told["std"], told["input_size"]) == (data.MEAN, data.STD, made.input_size)
+    assert (told["mean"], told["std"], told["input_size"]) == (mean, std, made.input_size)
     assert (told["interpolation"], told["crop_pct"], told["crop_mode"]) == ("bilinear", crop, "squash")
     side = torch.linspace(0, 20, 400)
     smooth = 127 + 60 * torch.stack([side[:300, None].sin() + side.cos(), side[:300, None].cos() * side.sin()] * 2)[:3]
@@ -138,7 +139,7 @@ def test_timm_prepares_pictures_as_our_own_prediction_does(tmp_path, name, data,
     picture.save(tmp_path / "picture.png")
     ours = read_image(tmp_path / "picture.png", made.input_size) / 255
     theirs = timm.data.create_transform(**told, is_training=False)(picture)
-    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (data.MEAN, data.STD))
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (mean, std))
     assert (theirs * std + mean - ours).abs().max() < 3 / 255
 
 

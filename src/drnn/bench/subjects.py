@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
-from torchvision.models import get_model
 
 from drnn.bench.scripts import LoopScript, script_by_rate, script_by_total
 from drnn.costs import Costs, count_costs
@@ -87,10 +86,17 @@ def build(name: str, form: str, seed: int, device: str = "cpu", **options) -> An
     """
     torch.manual_seed(seed)
     if is_foreign(name):
-        return get_model(name.removeprefix(FOREIGN), weights=None).to(device).eval()
+        return _theirs(name).to(device).eval()
     model = create_model(name, **options)
     settle(model)
     return in_form(model, form, device)
+
+
+def _theirs(name: str) -> nn.Module:
+    """A network of torchvision's by name."""
+    from torchvision.models import get_model  # which takes as long to import as torch itself
+
+    return get_model(name.removeprefix(FOREIGN), weights=None)
 
 
 def in_form(model: Classifier, form: str, device: str) -> Classifier:
@@ -130,7 +136,7 @@ def static_macs_of(name: str) -> int:
     """Multiply-adds of one image with all loops; of torchvision's networks those that torch itself counts."""
     if not is_foreign(name):
         return costs_of(name).max_macs
-    model = get_model(name.removeprefix(FOREIGN), weights=None).to("meta").eval()
+    model = _theirs(name).to("meta").eval()
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         model(torch.empty(1, *input_size_of(name), device="meta"))
     return counter.get_total_flops() // 2

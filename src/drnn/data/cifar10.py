@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from drnn.data.dataset import Dataset
+from drnn.models.preprocessing import CIFAR10_MEAN, CIFAR10_STD
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 BINARY, PYTHON = "cifar-10-batches-bin", "cifar-10-batches-py"
 RECORD = 1 + 3 * 32 * 32  # label, then red, green and blue planes
 SHA256 = {
@@ -48,7 +48,7 @@ def load_cifar10(root: str | Path = "data", download: bool = False) -> Dataset:
 
 
 def _dataset(train_images: Tensor, train_labels: Tensor, test_images: Tensor, test_labels: Tensor) -> Dataset:
-    return Dataset("cifar10", train_images, train_labels, test_images, test_labels, CLASSES, MEAN, STD)
+    return Dataset("cifar10", train_images, train_labels, test_images, test_labels, CLASSES, CIFAR10_MEAN, CIFAR10_STD)
 
 
 def read_binary(folder: Path, checksums: dict[str, str]) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -5,22 +5,21 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from io import BytesIO
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Subset
-from torchvision.transforms import v2
-from torchvision.transforms.v2 import functional
 
 from drnn.data.batches import ALONE, EpochPlan, Share, part_of
 from drnn.data.decoding import UnreadableImage, decode_file
 from drnn.data.records import Record
 from drnn.data.seeds import seed_of
 from drnn.data.source import Augmentation
+from drnn.models.preprocessing import IMAGENET_MEAN, IMAGENET_STD, SMALL, TEST_RESIZE
 
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet
-TEST_RESIZE = 256 / 224  # a large test picture is this much larger than the window cut from its centre
-SMALL = 64  # pixels; up to here the window takes all of it
+if TYPE_CHECKING:
+    from torchvision.transforms import v2
 
 
 @dataclass(frozen=True)
@@ -47,8 +46,8 @@ class StreamedDataset:
     classes: tuple[str, ...]
     side: int = 224
     workers: int = 2
-    mean: tuple[float, ...] = MEAN
-    std: tuple[float, ...] = STD
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
 
     @property
     def image_size(self) -> tuple[int, int, int]:
@@ -136,8 +135,10 @@ def decode(record: Record) -> Tensor:
         raise ValueError(f"{record.name} cannot be decoded ({error}); remove or mend it") from error
 
 
-def training_transform(side: int, augmentation: Augmentation) -> v2.Transform:
+def training_transform(side: int, augmentation: Augmentation) -> "v2.Transform":
     """Random window, mirror and distortion: uint8 ``(3, H, W) -> (3, side, side)``."""
+    from torchvision.transforms import v2  # which takes as long to import as torch itself
+
     steps: list[torch.nn.Module] = [
         v2.RandomResizedCrop((side, side), scale=(augmentation.min_area, 1.0), antialias=True)
     ]
@@ -150,6 +151,8 @@ def training_transform(side: int, augmentation: Augmentation) -> v2.Transform:
 
 def evaluation_transform(side: int) -> Callable[[Tensor], Tensor]:
     """`cut_centre` for squares: uint8 ``(3, H, W) -> (3, side, side)``."""
+    import torchvision.transforms.v2.functional  # noqa: F401  once, before a loader's processes begin
+
     return partial(cut_centre, size=(side, side))
 
 
@@ -167,6 +170,8 @@ def cut_centre(image: Tensor, size: tuple[int, int]) -> Tensor:
 
     Source: Section 4 of the paper.
     """
+    from torchvision.transforms.v2 import functional
+
     larger = 1.0 if min(size) <= SMALL else TEST_RESIZE
     squeezed = functional.resize(image, [round(side * larger) for side in size], antialias=True)
     return functional.center_crop(squeezed, list(size))

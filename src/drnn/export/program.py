@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch._dynamo.exc import TorchDynamoException
 
 from drnn.export.files import refuse_code, tensors_only, written_whole
 from drnn.export.network import ExportableNetwork, check_preprocessing
@@ -168,6 +167,7 @@ def load_program(path: str | Path, compiled: bool = False) -> ProgramNetwork:
 def compile_program(program: torch.export.ExportedProgram, path: Path, facts: dict) -> None:
     """Machine code by AOTInductor, its layout optimisation off: that makes convolutions under conditions wrong."""
     import torch._inductor.config as inductor
+    from torch._dynamo.exc import TorchDynamoException
 
     options = {"layout_optimization": False, "aot_inductor.metadata": {FACTS: json.dumps(facts)}}
     try:

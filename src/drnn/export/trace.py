@@ -1,7 +1,6 @@
 """One graph of a network by `torch.export`, free in the number of images, but in one form, and where wanted in size."""
 
 import torch
-from torch._dynamo.exc import TorchDynamoException
 from torch.export import Dim, ExportedProgram
 
 from drnn.export.blocks import GraphBlock
@@ -16,6 +15,8 @@ def trace(network: ExportableNetwork, any_size: bool = True) -> ExportedProgram:
     Raises:
         ValueError: torch.export cannot express it; the message has its reason.
     """
+    from torch._dynamo.exc import TorchDynamoException  # the compiler takes as long to import as torch itself
+
     one_image = max(network.batches) == 1
     count = 1 if one_image else 3  # neither 0 nor 1 images, which would stay fixed
     images = torch.zeros(count, *network.classifier.input_size)

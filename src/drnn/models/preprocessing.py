@@ -5,6 +5,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from operator import index
 
+CIFAR10_MEAN, CIFAR10_STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+TEST_RESIZE = 256 / 224  # a large test picture is this much larger than the window cut from its centre
+SMALL = 64  # pixels; up to here the window takes all of it
+
 
 @dataclass(frozen=True)
 class Preprocessing:

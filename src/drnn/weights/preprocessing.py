@@ -1,11 +1,11 @@
 """The preprocessing of a network that says none itself."""
 
-from drnn.data import cifar10, streamed
 from drnn.models import MODELS, Classifier, Preprocessing
+from drnn.models.preprocessing import CIFAR10_MEAN, CIFAR10_STD, IMAGENET_MEAN, IMAGENET_STD
 
 USUAL: dict[tuple[int, ...], tuple[tuple[float, ...], tuple[float, ...]]] = {  # mean and std by size
-    (3, 32, 32): (cifar10.MEAN, cifar10.STD),
-    (3, 224, 224): (streamed.MEAN, streamed.STD),  # ImageNet's
+    (3, 32, 32): (CIFAR10_MEAN, CIFAR10_STD),
+    (3, 224, 224): (IMAGENET_MEAN, IMAGENET_STD),
 }
 
 

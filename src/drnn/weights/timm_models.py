@@ -9,9 +9,9 @@ from functools import partial
 
 from torch import nn
 
-from drnn.data.streamed import SMALL, TEST_RESIZE
 from drnn.models import list_models, model_spec
 from drnn.models.mobilenetv2 import HEAD_WIDTH, MobileNetV2, MobileNetV2Spec
+from drnn.models.preprocessing import SMALL, TEST_RESIZE
 from drnn.models.rcnn import RCNNSpec
 from drnn.models.registry import Spec, spec_for
 from drnn.models.resnet import ResNet, ResNetSpec
