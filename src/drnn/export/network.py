@@ -17,8 +17,6 @@ from drnn.inference.folded_conv import FoldedConv2d
 from drnn.models import Classifier, Preprocessing
 from drnn.models.aig import AdaptiveBlock
 
-BATCHES = (1, 2, 7, 32)  # what an export is compared on
-ONE_BY_ONE = (1,) * sum(BATCHES)
 FORMS: dict[str, type[GraphBlock]] = {
     "branches": BranchingBlock,
     "single": SingleBlock,
@@ -63,7 +61,7 @@ class ExportableNetwork(nn.Module):
         super().__init__()
         _check(model, form, norms)
         self.register_buffer("thresholds", read_thresholds(model))
-        self.batches = ONE_BY_ONE if form == "single" else BATCHES
+        self.form, self.norms = form, norms
         self.classifier = deepcopy(model).cpu().eval()
         self.gate_macs, self.pixel_macs, blocks = [], [], []
         for block in self.classifier.blocks():
@@ -79,6 +77,11 @@ class ExportableNetwork(nn.Module):
         looping = {layer for row in self.rows if isinstance(row, GraphBlock) for layer in row.modules()}
         layers = [layer for layer in self.modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
         self.fixed_macs: dict[nn.Module, int] = {layer: _pixel_macs(layer) for layer in layers if layer not in looping}
+
+    @property
+    def one_image(self) -> bool:
+        """Whether a batch is always of one image."""
+        return self.form == "single"
 
     @property
     def num_loops(self) -> list[int]:

@@ -11,21 +11,18 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from drnn.export.facts import INPUT, OUTPUTS, THRESHOLDS, facts_of, prepared
 from drnn.export.files import written_whole
-from drnn.export.network import ExportableNetwork, check_preprocessing
+from drnn.export.network import ExportableNetwork
 from drnn.export.quiet import quiet_loggers
 from drnn.export.runner import OnnxNetwork
 from drnn.export.trace import trace
 from drnn.export.verify import Verified, verify
 from drnn.models import Classifier, Preprocessing
-from drnn.models.classifier import refuse_other_models
-from drnn.weights.config import class_names
-from drnn.weights.preprocessing import preprocessing_of
 
 if TYPE_CHECKING:
     import onnx
 
-INPUT, THRESHOLDS, OUTPUTS = "images", "thresholds", ("logits", "loops", "macs")
 PROTOBUF_LIMIT = 2**31 - 2**24  # bytes; weights beyond it go beside the file, which leaves 16 MB for the graph
 
 
@@ -67,15 +64,13 @@ def export_onnx(
     import onnx  # noqa: F401
     import onnxruntime  # noqa: F401
 
-    refuse_other_models(model, "export")
-    path, preprocessing = Path(path), preprocessing or preprocessing_of(model)
-    check_preprocessing(model, preprocessing, any_size)
-    network = ExportableNetwork(model, form, norms).eval()
+    network, preprocessing = prepared(model, preprocessing, form, norms, any_size)
+    path = Path(path)
     with written_whole(path) as made:
         proto = to_proto(network, any_size)
-        describe(proto, model, preprocessing, {"form": form, "norms": norms, "num_loops": network.num_loops})
+        describe(proto, facts_of(network, preprocessing))
         _save(proto, made, external_over)
-        result = verify(model, OnnxNetwork(made).answer, network.batches, any_size)
+        result = verify(model, OnnxNetwork(made).answer, network.one_image, any_size)
         outside = made.with_name(f"{made.name}.data").exists()
     beside = path.with_name(f"{path.name}.data")
     if beside.is_file() and not outside:
@@ -115,12 +110,12 @@ def _quiet_exporter() -> Iterator[None]:
         yield
 
 
-def describe(proto: "onnx.ModelProto", model: Classifier, preprocessing: Preprocessing, how: dict) -> None:
-    """Metadata: each value is JSON."""
+def describe(proto: "onnx.ModelProto", facts: dict) -> None:
+    """Metadata: each value is JSON. What the file is, and of which drnn, comes first."""
     import onnx
 
     own = version("drnn")
-    facts = {"model": model.name, "version": own, **how, **preprocessing.to_dict(), "classes": class_names(model)}
+    facts = {"model": facts["model"], "version": own, **facts}
     proto.producer_name, proto.producer_version = "drnn", own
     onnx.helper.set_model_props(proto, {key: json.dumps(value) for key, value in facts.items()})
 

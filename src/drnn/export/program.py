@@ -7,17 +7,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from drnn.export.facts import facts_of, prepared
 from drnn.export.files import refuse_code, tensors_only, written_whole
-from drnn.export.network import ExportableNetwork, check_preprocessing
 from drnn.export.quiet import quiet_loggers
 from drnn.export.runner import Axes, Prediction, refuse_other_images, surroundings
 from drnn.export.trace import trace
 from drnn.export.verify import Verified, verify
 from drnn.models import Classifier, Preprocessing
-from drnn.models.classifier import refuse_other_models
-from drnn.weights.config import class_names
 from drnn.weights.files import told
-from drnn.weights.preprocessing import preprocessing_of
 
 FACTS = "drnn.json"
 
@@ -97,14 +94,9 @@ def export_program(
         ValueError: a network or option that cannot be exported or compiled, preprocessing for images of another kind, a
             folder in place of a file, or a file that does not equal the model.
     """
-    refuse_other_models(model, "export")
-    path, preprocessing = Path(path), preprocessing or preprocessing_of(model)
-    check_preprocessing(model, preprocessing, any_size)
-    network = ExportableNetwork(model, form, norms).eval()
-    facts = {"model": model.name, "form": form, "norms": norms, "num_loops": network.num_loops,
-             "thresholds": [str(value) for value in network.thresholds.tolist()],
-             "compiled": compiled, "any_size": any_size,
-             **preprocessing.to_dict(), "classes": class_names(model)}  # fmt: skip
+    network, preprocessing = prepared(model, preprocessing, form, norms, any_size)
+    path, thresholds = Path(path), [str(value) for value in network.thresholds.tolist()]
+    facts = facts_of(network, preprocessing, thresholds=thresholds, compiled=compiled, any_size=any_size)
     with written_whole(path) as made:
         program = trace(network, any_size)
         _forget_places(program)
@@ -113,7 +105,7 @@ def export_program(
         else:
             torch.export.save(program, made, extra_files={FACTS: json.dumps(facts)})
         try:
-            result = verify(model, load_program(made, compiled).answer, network.batches, any_size)
+            result = verify(model, load_program(made, compiled).answer, network.one_image, any_size)
         except RuntimeError as error:
             raise ValueError(f"the program does not run, nothing was written: {told(error)}") from error
     return result

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from torch import Tensor
 
+from drnn.export.facts import INPUT, OUTPUTS, THRESHOLDS
 from drnn.models import Preprocessing
 from drnn.weights.files import told
 
@@ -116,13 +117,13 @@ class OnnxNetwork:
         images = np.asarray(images)
         refuse_other_images(images, self._axes, self.facts.get("form", ""))
         some = images if len(images) else np.zeros((1, *images.shape[1:]), np.float32)  # 1.22 cannot run on none
-        feed = {"images": some.astype(np.float32, copy=False)}
+        feed = {INPUT: some.astype(np.float32, copy=False)}
         if thresholds is not None:
             thresholds = np.asarray(thresholds, np.float32)
             if thresholds.shape != (self.num_blocks,) or not self.num_blocks:
                 raise ValueError(f"thresholds of shape {thresholds.shape} received; the file has {self.num_blocks}")
-            feed["thresholds"] = thresholds
-        answers = self.session.run(["logits", "loops", "macs"], feed)
+            feed[THRESHOLDS] = thresholds
+        answers = self.session.run(list(OUTPUTS), feed)
         return Prediction(*(np.asarray(part)[: len(images)] for part in answers))
 
     def answer(self, images: Tensor, thresholds: Tensor) -> Prediction:

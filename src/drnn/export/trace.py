@@ -17,12 +17,11 @@ def trace(network: ExportableNetwork, any_size: bool = True) -> ExportedProgram:
     """
     from torch._dynamo.exc import TorchDynamoException  # the compiler takes as long to import as torch itself
 
-    one_image = max(network.batches) == 1
-    count = 1 if one_image else 3  # neither 0 nor 1 images, which would stay fixed
+    count = 1 if network.one_image else 3  # neither 0 nor 1 images, which would stay fixed
     images = torch.zeros(count, *network.classifier.input_size)
     while any_size and smallest_map(network, images) < 2:  # what is 1 while it is traced stays 1 in the graph
         images = images.repeat(1, 1, 2, 2)
-    free = dict.fromkeys((*(() if one_image else (0,)), *((2, 3) if any_size else ())), Dim.DYNAMIC)
+    free = dict.fromkeys((*(() if network.one_image else (0,)), *((2, 3) if any_size else ())), Dim.DYNAMIC)
     arguments, shapes = (images,), (free,)
     if len(network.thresholds):
         arguments, shapes = (images, network.thresholds), (free, None)

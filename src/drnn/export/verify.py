@@ -12,10 +12,11 @@ from torch.utils.hooks import RemovableHandle
 from drnn.core import Gate, GateRecord, gates_of
 from drnn.core.gates import GateDecision
 from drnn.costs import Costs, count_costs
-from drnn.export.network import BATCHES, looping_blocks, read_thresholds
+from drnn.export.network import looping_blocks, read_thresholds
 from drnn.export.runner import Prediction
 from drnn.models import Classifier
 
+BATCHES = (1, 2, 7, 32)  # sizes of what is compared
 OTHERS = 2  # images of each other size
 TOLERANCE = 1e-4  # of an image's largest logit
 TIE = 1e-5  # a margin this near its threshold, relative to 1 + threshold, may fall on either side
@@ -31,21 +32,22 @@ class Verified(NamedTuple):
     images: int
 
 
-def verify(model: Classifier, answer: Answer, batches: tuple[int, ...] = BATCHES, any_size: bool = False) -> Verified:
+def verify(model: Classifier, answer: Answer, one_image: bool = False, any_size: bool = False) -> Verified:
     """Compare with ``model`` in evaluation: its own thresholds, all gates closed, mixed gates, all gates open.
 
-    Loops and multiply-adds must be equal, logits within `TOLERANCE`; the batches are of ``batches`` images, random, and
-    differ much from image to image. With ``any_size`` a few of `other_sizes` are compared too.
+    Loops and multiply-adds must be equal, logits within `TOLERANCE`; the batches are of `BATCHES` images, random, and
+    differ much from image to image. With ``one_image`` as many come one by one; with ``any_size`` a few of
+    `other_sizes` are compared too.
 
     Raises:
         ValueError: a difference; the message has the gates, the batch and what differs.
     """
     twin = deepcopy(model).cpu().eval()
-    images = varied_images(sum(batches), model.input_size)
-    asked = [*images.split(list(batches))]
+    images = varied_images(sum(BATCHES), model.input_size)
+    asked = [*images.split(1 if one_image else list(BATCHES))]
     costs = {tuple(model.input_size): count_costs(model)}
     for size in other_sizes(model) if any_size else ():
-        asked += varied_images(OTHERS, size).split(min(max(batches), OTHERS))
+        asked += varied_images(OTHERS, size).split(1 if one_image else OTHERS)
         costs[size] = count_costs(model, size)
     worst = 0.0
     states = gate_states(twin, images)
