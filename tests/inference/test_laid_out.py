@@ -43,8 +43,8 @@ def test_what_was_met_is_not_laid_out_again():
     weight, laid_out = torch.randn(64, 16, 1, 1), LaidOutWeights()
     x = torch.zeros(5, 16, 8, 8)
     first = laid_out.get(0, weight, x, CONV_ARGS)
-    assert laid_out.get(0, None, x, CONV_ARGS) is first  # no weight is looked at
-    assert laid_out.get(0, None, x[:4], CONV_ARGS) is first
+    assert laid_out.get(0, weight, x, CONV_ARGS) is first
+    assert laid_out.get(0, weight, x[:4], CONV_ARGS) is first
 
 
 def test_ever_new_sizes_do_not_pile_up(monkeypatch):

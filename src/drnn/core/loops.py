@@ -8,7 +8,7 @@ from torch.nn.modules import module as torch_module
 
 from drnn.core.norms import LEAVING, LoopGroups
 from drnn.core.record import LoopStep
-from drnn.core.rows import Join, Part, close_ranks, put, ranks
+from drnn.core.rows import Join, Part, close_ranks, has_derivative, put, ranks
 from drnn.core.sorting import loop_sorting
 
 Result = tuple[Tensor, list[LoopStep]]
@@ -113,8 +113,8 @@ def loop_executing(gate: nn.Module, body: nn.Module, num_loops: int, x: Tensor) 
                 out, watched = torch.empty_like(x), _global_hooks() or _has_hooks(body) or _has_hooks(gate)
             put(out, leaving if rows is None else rows[leaving], x, leaving)
             rows = going if rows is None else rows[going]
-            ours = x.data_ptr() != batch.data_ptr() and not (torch.is_grad_enabled() and x.requires_grad)
-            x = close_ranks(x, going, ours and not watched)
+            ours = not (watched or has_derivative(x)) and x.data_ptr() != batch.data_ptr()
+            x = close_ranks(x, going, ours)
         x = body(x, loop, None)
     if out is None or rows is None:
         return x, steps

@@ -5,8 +5,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 LARGE = 2**17  # bytes of an image from which gathering and writing it costs more than a call of its own
+
+
+def has_derivative(x: Tensor) -> bool:
+    """Whether autograd follows x, backwards or forwards: then it is not written into, and not read as bytes."""
+    return (torch.is_grad_enabled() and x.requires_grad) or forward_ad._current_level >= 0
 
 
 def take(x: Tensor, rows: Tensor) -> Tensor:
@@ -39,9 +45,9 @@ def put(out: Tensor, places: Tensor, x: Tensor, rows: Tensor | None = None) -> N
 def in_pieces(x: Tensor) -> Tensor | None:
     """The memory of x ``(N, C, H, W)`` as a row an image, in elements of 16 bytes.
 
-    None where it does not divide so, where it is in neither memory format, or where a gradient follows x.
+    None where it does not divide so, where it is in neither memory format, or where a derivative follows x.
     """
-    if x.numel() == 0 or (torch.is_grad_enabled() and x.requires_grad):
+    if x.numel() == 0 or has_derivative(x):
         return None
     if not x.is_contiguous():
         x = x.permute(0, 2, 3, 1)

@@ -56,6 +56,7 @@ class CopiedConv2d(FoldedConv2d):
     def _fused(self, x: Tensor, loop: int, activation: str | None, residual: Tensor | None) -> Tensor:
         loop = loop if self.num_sets > 1 else 0
         weight, bias = (self._buffers[f"{name}{loop}"] for name in ("weight", "bias"))  # get_buffer takes longer
+        assert weight is not None
         weight = self._laid_out.get(loop, weight, x, self.conv_args)
         name, scalars = ACTIVATIONS[activation]
         if residual is None:

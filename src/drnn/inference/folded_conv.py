@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from drnn.core import LVBN2d
-from drnn.inference.laid_out import ConvArgs, LaidOutWeights, can_fuse
+from drnn.core.rows import has_derivative
+from drnn.inference.laid_out import ConvArgs, LaidOutWeights, Made, can_fuse
 
 
 def norms_of(norm: nn.Module) -> list[nn.BatchNorm2d | None]:
@@ -44,10 +45,10 @@ def finish(y: Tensor, residual: Tensor | None, activation: str | None) -> Tensor
 
 
 def can_fuse_now(x: Tensor) -> bool:
-    """Fused kernels take images, have no gradient, and are unknown to compilers and autocast."""
+    """Fused kernels take images, have no derivative, and are unknown to compilers, tracers and autocast."""
     if x.numel() == 0 or torch.compiler.is_compiling() or torch.is_autocast_enabled(x.device.type):
         return False
-    return not (torch.is_grad_enabled() and x.requires_grad)
+    return not (torch.jit.is_tracing() or has_derivative(x))  # type: ignore[attr-defined]
 
 
 def has_fused_cudnn(x: Tensor) -> bool:
@@ -110,7 +111,7 @@ class FoldedConv2d(nn.Module, ABC):
     def _forget(self) -> None:
         """What was made of weights that are no longer there, or are elsewhere; the next call makes it again."""
         self._laid_out, self._fits_cudnn = LaidOutWeights(), True
-        self._made: dict[int, tuple[Tensor, ...]] = {}
+        self._made: dict[int, Made] = {}
 
     def forward(
         self, x: Tensor, loop: int = 0, activation: str | None = None, residual: Tensor | None = None
@@ -139,7 +140,7 @@ class FoldedConv2d(nn.Module, ABC):
 
     def bytes_made(self) -> int:
         """Of what was made of the weights for the sizes and loops met so far, and is kept beside them."""
-        return self._laid_out.nbytes + sum(part.nbytes for made in self._made.values() for part in made)
+        return self._laid_out.nbytes + sum(part.nbytes for made in self._made.values() for part in made.tensors)
 
     def _can_fuse(self, x: Tensor) -> bool:
         return self._lays_out and x.device.type == "cpu" and x.dtype == torch.float32 and can_fuse_now(x)

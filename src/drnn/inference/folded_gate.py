@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from drnn.core import Deterministic, Gate, GateDecision, HiddenScorer, LinearScorer, TrainingNoise
+from drnn.core.gates import without_autocast
 from drnn.inference.folded_blocks import refuse_training
 
 
@@ -56,7 +57,7 @@ class FoldedGate(Gate):
     def forward(self, x: Tensor) -> GateDecision:
         """Ask whether each image of x ``(N, C, H, W)`` goes on."""
         refuse_training(self)
-        margin = self.margin(x)
+        margin = without_autocast(self.margin, x, self.weight.dtype)
         return GateDecision(margin, margin - self.threshold)
 
     def margin(self, x: Tensor) -> Tensor:

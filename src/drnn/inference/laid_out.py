@@ -1,11 +1,38 @@
 """Weights as oneDNN wants them, for whatever sizes come by."""
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
 KERNELS = ("_convolution_pointwise", "_reorder_convolution_weight", "_get_mkldnn_serialized_md")
 MOST_SIZES = 256  # that a convolution remembers: more come only where users send pictures as they are
 ConvArgs = tuple[list[int], list[int], list[int], int]  # padding, stride, dilation, groups
+
+
+class Made(NamedTuple):
+    """Tensors made of others, kept for as long as those are the same and unchanged."""
+
+    tensors: tuple[Tensor, ...]
+    sources: tuple[Tensor, ...]
+    versions: tuple[int, ...]
+
+    @classmethod
+    def of(cls, sources: tuple[Tensor, ...], *tensors: Tensor) -> "Made":
+        """What was made of ``sources`` as they are now."""
+        return cls(tensors, sources, tuple(map(version_of, sources)))
+
+    def fits(self, *sources: Tensor) -> bool:
+        """Whether it was made of these very tensors, and nobody has written into them since."""
+        for source, own, version in zip(sources, self.sources, self.versions, strict=True):
+            if source is not own or version_of(source) != version:
+                return False
+        return True
+
+
+def version_of(source: Tensor) -> int:
+    """How often torch has written into a tensor, as far as it counts: not for tensors of inference mode."""
+    return 0 if source.is_inference() else source._version
 
 
 class LaidOutWeights:
@@ -21,7 +48,7 @@ class LaidOutWeights:
 
     def __init__(self):
         self._layouts: dict[tuple[int, ...], bytes] = {}
-        self._weights: dict[tuple[int, bytes | None], Tensor] = {}
+        self._weights: dict[tuple[int, bytes | None], Made] = {}
 
     def __len__(self) -> int:
         """How many laid-out weights are kept."""
@@ -30,22 +57,29 @@ class LaidOutWeights:
     @property
     def nbytes(self) -> int:
         """Of all of them, without what oneDNN may add to fill up its blocks."""
-        return sum(weight.numel() * weight.element_size() for weight in self._weights.values())
+        weights = [weight for made in list(self._weights.values()) for weight in made.tensors]
+        return sum(weight.numel() * weight.element_size() for weight in weights)
 
-    def get(self, loop: int, weight: Tensor | None, x: Tensor, conv_args: ConvArgs) -> Tensor:
-        """``weight`` of that loop, laid out for x ``(N, C, H, W)``; only what has not been met yet takes time."""
+    def get(self, loop: int, weight: Tensor, x: Tensor, conv_args: ConvArgs) -> Tensor:
+        """``weight`` of that loop, laid out for x ``(N, C, H, W)``.
+
+        Only sizes that have not been met yet take time, and weights that are others or were written into.
+        """
         images, _, *size = x.shape
         images = 1 << images.bit_length() - 1
         met = (torch.get_num_threads(), images, *size)
         found = self._weights.get((loop, self._layouts.get(met)))
-        if found is not None:
-            return found
+        if found is not None and found.fits(weight):
+            return found.tensors[0]
         made = torch.ops.mkldnn._reorder_convolution_weight(weight, *conv_args, [images, *x.shape[1:]])
         layout = layout_of(made)
         if len(self._layouts) >= MOST_SIZES:
             self._layouts.clear()
-        self._layouts[met] = next((known for known in self._layouts.values() if known == layout), layout)
-        return self._weights.setdefault((loop, layout), made)
+        self._layouts[met] = next((known for known in list(self._layouts.values()) if known == layout), layout)
+        kept = self._weights.get((loop, layout))
+        if kept is None or not kept.fits(weight):
+            kept = self._weights[loop, layout] = Made.of((weight,), made)
+        return kept.tensors[0]
 
 
 def layout_of(weight: Tensor) -> bytes:

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from drnn.core.rows import has_derivative
 from drnn.cuda_graphs import Replay, record
 
 Work = Callable[[Tensor], Tensor]
@@ -90,4 +91,4 @@ class Recordings:
 
 
 def _is_special(x: Tensor) -> bool:
-    return (torch.is_grad_enabled() and x.requires_grad) or torch.is_autocast_enabled(x.device.type)
+    return has_derivative(x) or torch.is_autocast_enabled(x.device.type)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from drnn.inference.copied_conv import CopiedConv2d
 from drnn.inference.folded_conv import FoldedConv2d, finish, norms_of, scale_and_shift
-from drnn.inference.laid_out import ConvArgs, can_fuse
+from drnn.inference.laid_out import ConvArgs, Made, can_fuse
 
 WORTH_SHARING = 1 << 16  # weights; below, a copy is smaller than 256 KiB, and a sum takes two calls less with it
 LEAST_SCALE = 1e-20  # a shift is divided by it; what is left of a channel that is scaled by 0 is too small to count
@@ -89,20 +89,24 @@ class SharedConv2d(FoldedConv2d):
         return self.get_buffer("weight0") * scale, self.get_buffer(f"bias{loop}"), self.conv_kwargs
 
     def _fused(self, x: Tensor, loop: int, activation: str | None, residual: Tensor | None) -> Tensor:
-        found = self._made.get(loop)
-        if found is None:
-            found = self._made[loop] = self._factors(loop)
-        scale, bias = found
-        weight = self._laid_out.get(0, self._buffers["weight0"], x, self.conv_args)
+        scale, bias = self._factors(loop)
+        weight = self._buffers["weight0"]
+        assert weight is not None
+        weight = self._laid_out.get(0, weight, x, self.conv_args)
         if activation == "relu":  # it takes no other activation
             if residual is None:
                 return scaled(x, weight, bias, scale, self.conv_args, activation)
             return add_relu(scaled(x, weight, bias, scale, self.conv_args), residual)
         return finish(scaled(x, weight, bias, scale, self.conv_args), residual, activation)
 
-    @torch.no_grad()
-    def _factors(self, loop: int) -> tuple[Tensor, Tensor]:
+    def _factors(self, loop: int) -> tuple[Tensor, ...]:
         """Scale ``(1, C, 1, 1)`` of a loop, and what is added before it."""
-        scale, bias = self.get_buffer(f"scale{loop}"), self.get_buffer(f"bias{loop}")
-        scale = torch.where(scale.abs() < LEAST_SCALE, LEAST_SCALE, scale)
-        return scale[None, :, None, None], bias / scale
+        scale, bias = self._buffers[f"scale{loop}"], self._buffers[f"bias{loop}"]
+        assert scale is not None
+        assert bias is not None
+        made = self._made.get(loop)
+        if made is None or not made.fits(scale, bias):
+            with torch.no_grad():
+                divisor = torch.where(scale.abs() < LEAST_SCALE, LEAST_SCALE, scale)
+                made = self._made[loop] = Made.of((scale, bias), divisor[None, :, None, None], bias / divisor)
+        return made.tensors
