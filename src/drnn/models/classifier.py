@@ -28,10 +28,12 @@ class Classifier(nn.Module):
         num_classes: K.
         input_size: ``(C, H, W)`` the network was designed for; other H and W work where the strides allow.
         target_rate: the rate its gates are trained to, None where it has none.
+        fc: the last layer.
         preprocessing: what images went through before its weights saw them, None where nobody said.
         classes: names of the K answers, none where nobody said.
     """
 
+    fc: nn.Module
     preprocessing: Preprocessing | None = None
     classes: tuple[str, ...] = ()
 
@@ -49,9 +51,13 @@ class Classifier(nn.Module):
         """The blocks in order."""
         raise NotImplementedError
 
+    def pooled(self, x: Tensor) -> Tensor:
+        """Everything after the blocks but the last layer: what ``fc`` reads, ``(N, D)``."""
+        raise NotImplementedError
+
     def head(self, x: Tensor) -> Tensor:
         """Everything after the blocks, down to logits ``(N, K)``."""
-        raise NotImplementedError
+        return self.fc(self.pooled(x))
 
     def forward(self, x: Tensor) -> Tensor:
         """Classify.

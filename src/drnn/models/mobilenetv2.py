@@ -75,7 +75,7 @@ class MobileNetV2(Classifier):
         """All blocks of all stages, in order."""
         return (block for stage in range(len(STAGES)) for block in self.get_submodule(f"layer{stage + 1}").children())
 
-    def head(self, x: Tensor) -> Tensor:
-        """Last convolution, global average pool, dropout, classify."""
+    def pooled(self, x: Tensor) -> Tensor:
+        """Last convolution, global average pool, dropout."""
         x = nn.functional.relu6(self.bn2(self.conv2(x)))
-        return self.fc(self.dropout(x.mean((2, 3))))
+        return self.dropout(x.mean((2, 3)))

@@ -79,6 +79,6 @@ class RCNN(Classifier):
         first, second, third, fourth = self.layers
         return (first, self.dropout, second, self.pool, self.dropout, third, self.dropout, fourth)
 
-    def head(self, x: Tensor) -> Tensor:
-        """Global max pool and classify."""
-        return self.fc(x.amax((2, 3)))
+    def pooled(self, x: Tensor) -> Tensor:
+        """Global max pool."""
+        return x.amax((2, 3))

@@ -126,8 +126,8 @@ class ResNet(Classifier):
         """All blocks of all stages, in order."""
         return chain.from_iterable(self.get_submodule(stage).children() for stage in self.stages)
 
-    def head(self, x: Tensor) -> Tensor:
-        """Global average pool and classify."""
+    def pooled(self, x: Tensor) -> Tensor:
+        """Global average pool."""
         if self.spec.body == "preact":
             x = torch.relu(self.norm(x))
-        return self.fc(x.mean((2, 3)))
+        return x.mean((2, 3))

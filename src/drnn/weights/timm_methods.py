@@ -14,7 +14,6 @@ SIDE = 1024  # of an image without data, which every stride divides
 class TimmMethods(Classifier):
     """What timm expects of a model beyond ours. Names and shapes of all parameters stay the same. Abstract."""
 
-    fc: nn.Module
     num_features: int
 
     @property
@@ -43,13 +42,7 @@ class TimmMethods(Classifier):
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         """The last stage's output to logits ``(N, K)``, or to what the classifier reads."""
-        if not pre_logits:
-            return self.head(x)
-        classifier, self.fc = self.fc, nn.Identity()
-        try:
-            return self.head(x)
-        finally:
-            self.fc = classifier
+        return self.pooled(x) if pre_logits else self.head(x)
 
     def forward_intermediates(
         self,
