@@ -154,7 +154,7 @@ class TarRecords(Sequence):
 
 
 def _index(shard: Path) -> list[tuple[str, int, int, int]]:
-    images, labels = {}, {}
+    images, labels, repeated = {}, {}, set()
     try:
         with tarfile.open(shard, "r:") as archive:
             for member in archive:
@@ -162,13 +162,16 @@ def _index(shard: Path) -> list[tuple[str, int, int, int]]:
                 if ending == "cls":
                     content = archive.extractfile(member)
                     assert content is not None
+                    repeated |= {key} & labels.keys()
                     labels[key] = int(content.read())
                 elif member.isfile() and ending.lower() in ("jpg", "jpeg", "png", "webp", "gif"):
+                    repeated |= {key} & images.keys()
                     images[key] = (member.name, member.offset_data, member.size)
     except (tarfile.TarError, ValueError) as error:
         raise ValueError(f"{shard} is damaged or no uncompressed tar of images and .cls labels: {error}") from error
-    if images.keys() != labels.keys():
-        odd = sorted(images.keys() ^ labels.keys())
+    if repeated:
+        raise ValueError(f"{shard}: {len(repeated)} keys occur twice, first {sorted(repeated)[:3]}; rename the entries")
+    if odd := sorted(images.keys() ^ labels.keys()):
         raise ValueError(f"{shard}: {len(odd)} images without a label or labels without an image, first {odd[:3]}")
     return [(*images[key], labels[key]) for key in sorted(images)]
 
@@ -180,7 +183,7 @@ def web_dataset(root: Path) -> RecordSplits:
 
     Raises:
         FileNotFoundError: no shards of a part.
-        ValueError: a damaged shard, a part without images, or a label that has no class.
+        ValueError: a damaged shard, a key twice in one, a part without images, or a label that has no class.
     """
     parts = {}
     for names in (TRAIN, TEST):
