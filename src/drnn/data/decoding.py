@@ -1,5 +1,7 @@
 """How an encoded image becomes pixels: one rule for what a network is trained and tested on, and answers for."""
 
+import re
+import threading
 import warnings
 from contextlib import suppress
 from typing import BinaryIO, Literal
@@ -26,6 +28,32 @@ class UnreadableImage(ValueError):
     """What is no usable image; the message says why."""
 
 
+class _Decoding(threading.local):
+    """What a filter of warnings asks whether a message is meant: every one, in a thread that decodes; else none."""
+
+    now = False
+
+    def match(self, message: str) -> bool:
+        """As a compiled regular expression is asked."""
+        return self.now
+
+
+DECODING = _Decoding()
+# damaged metadata and large pictures, which are read all the same, and torchvision's plans
+IGNORED: list[tuple] = [
+    ("ignore", DECODING, UserWarning, None, 0),
+    ("ignore", DECODING, Image.DecompressionBombWarning, None, 0),
+    ("ignore", re.compile("The image decoding"), DeprecationWarning, re.compile("torchvision"), 0),
+]
+
+
+def _ignore_warnings() -> None:
+    """Once and for good, as filters that are set and put back around each image get lost between threads."""
+    filters: list[tuple] = warnings.filters  # type: ignore[assignment]
+    if not all(each in filters for each in IGNORED):
+        filters[:0] = IGNORED
+
+
 def decode_file(file: BinaryIO, mode: Literal["L", "RGB"] = "RGB") -> Tensor:
     """One image, turned upright, transparent parts white, 16 bits scaled to 8, grey ("L") or in colours.
 
@@ -39,12 +67,9 @@ def decode_file(file: BinaryIO, mode: Literal["L", "RGB"] = "RGB") -> Tensor:
         UnreadableImage: no image, truncated, or more than `MAX_PIXELS`.
     """
     try:
-        with warnings.catch_warnings():
-            # damaged metadata and large pictures, which are read all the same, and torchvision's plans
-            for category in (UserWarning, Image.DecompressionBombWarning):
-                warnings.simplefilter("ignore", category)
-            warnings.filterwarnings("ignore", "The image decoding", DeprecationWarning)
-            return _decode(file, mode)
+        _ignore_warnings()
+        DECODING.now = True
+        return _decode(file, mode)
     except UnreadableImage:
         raise
     except Image.DecompressionBombError as error:
@@ -53,6 +78,8 @@ def decode_file(file: BinaryIO, mode: Literal["L", "RGB"] = "RGB") -> Tensor:
         raise UnreadableImage("no image of a format that is known") from error
     except Exception as error:  # on damaged files decoders raise whatever they stumble over
         raise UnreadableImage(" ".join(str(error).split()) or type(error).__name__) from error
+    finally:
+        DECODING.now = False
 
 
 def _decode(file: BinaryIO, mode: str) -> Tensor:
