@@ -29,6 +29,22 @@ def _is_file_or_link(path: Path) -> bool:
     return os.path.isfile(path) or (os.path.islink(path) and not os.path.exists(path))
 
 
+def check_channels(size: tuple[int, int, int]) -> None:
+    """What a network takes must be what files give.
+
+    Args:
+        size: ``(C, H, W)`` of its images.
+
+    Raises:
+        ValueError: C is neither 1 nor 3.
+    """
+    if size[0] not in (1, 3):
+        raise ValueError(
+            f"a network for images of {size[0]} channels received; files give 1, grey, or 3, colours: prepare its "
+            "images as tensors and call the network yourself"
+        )
+
+
 def read_image(path: Path, size: tuple[int, int, int]) -> Tensor:
     """One image as uint8 ``(C, H, W)``, grey or RGB as the network takes it.
 
@@ -40,7 +56,9 @@ def read_image(path: Path, size: tuple[int, int, int]) -> Tensor:
 
     Raises:
         UnreadableImage: missing, no image, truncated, too many pixels, or a folder.
+        ValueError: another C.
     """
+    check_channels(size)
     if os.path.isdir(path):
         try:
             os.scandir(path).close()

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from drnn.costs import Costs, count_costs
 from drnn.data.transfer import to_device
-from drnn.inference.images import UnreadableImage, read_image
+from drnn.inference.images import UnreadableImage, check_channels, read_image
 from drnn.models import Classifier
 
 
@@ -52,9 +52,22 @@ def predict_files(
         prepare: from uint8 ``(N, C, H, W)`` to what the network takes.
         batch_size: images at a time.
         costs: of the plain network, where ``model`` is optimised.
+
+    Raises:
+        ValueError: at once, for a network whose images have neither 1 nor 3 channels.
     """
-    costs = costs or count_costs(model)
-    files = iter(files)
+    check_channels(model.input_size)
+    return _answers(model, iter(files), classes, prepare, batch_size, costs or count_costs(model))
+
+
+def _answers(
+    model: Classifier,
+    files: Iterator[Path],
+    classes: tuple[str, ...],
+    prepare: Callable[[Tensor], Tensor],
+    batch_size: int,
+    costs: Costs,
+) -> Iterator[Prediction]:
     while group := list(islice(files, batch_size)):
         read = [_read(path, model.input_size) for path in group]
         usable = [image for image in read if isinstance(image, Tensor)]
