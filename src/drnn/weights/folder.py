@@ -93,8 +93,10 @@ def from_pretrained(source: str | Path, revision: str | None = None) -> Classifi
 
     Raises:
         FileNotFoundError: a folder without the files, or no such repository.
-        ValueError: damaged files.
+        ValueError: damaged files, or a file's own name.
     """
+    if Path(source).is_file():
+        raise ValueError(f"{source} is a file; give its folder, {str(Path(source).parent)!r}")
     folder = Path(source) if Path(source).is_dir() else _download(str(source), revision)
     for name in (CONFIG, WEIGHTS):
         if not (folder / name).is_file():
