@@ -57,6 +57,8 @@ def _ignore_warnings() -> None:
 def decode_file(file: BinaryIO, mode: Literal["L", "RGB"] = "RGB") -> Tensor:
     """One image, turned upright, transparent parts white, 16 bits scaled to 8, grey ("L") or in colours.
 
+    Whole numbers of 32 bits are taken for 8 bits up to 255, for 16 bits up to 65535.
+
     Args:
         file: open and seekable, of any format that Pillow knows; the first frame of several.
         mode: "L" or "RGB".
@@ -64,7 +66,7 @@ def decode_file(file: BinaryIO, mode: Literal["L", "RGB"] = "RGB") -> Tensor:
     Shape: uint8 ``(1, H, W)`` or ``(3, H, W)``.
 
     Raises:
-        UnreadableImage: no image, truncated, or more than `MAX_PIXELS`.
+        UnreadableImage: no image, truncated, more than `MAX_PIXELS`, or 32 bits of another range.
     """
     try:
         _ignore_warnings()
@@ -92,7 +94,8 @@ def _decode(file: BinaryIO, mode: str) -> Tensor:
                 return _decode_with_torchvision(file)
         image.load()  # which turns some formats by itself
         turn = TURNS.get(_orientation(image))
-        pixels = np.array(_to_eight_bits(image if turn is None else image.transpose(turn), mode), dtype=np.uint8)
+        shown = _to_eight_bits(image, mode)
+        pixels = np.array(shown if turn is None else shown.transpose(turn), dtype=np.uint8)
     return torch.from_numpy(pixels[None] if mode == "L" else pixels.transpose(2, 0, 1))
 
 
@@ -114,9 +117,9 @@ def _orientation(image: Image.Image) -> int:
 
 def _to_eight_bits(image: Image.Image, mode: str) -> Image.Image:
     """Any of Pillow's modes to "L" or "RGB"."""
-    if image.mode.startswith("I;16") or image.mode == "I":
+    if image.mode.startswith("I"):
         values = np.asarray(image).astype(np.float64)
-        image = Image.fromarray((values / 257).clip(0, 255).round().astype(np.uint8))
+        image = Image.fromarray((values / _step(image, values)).clip(0, 255).round().astype(np.uint8))
     elif image.mode == "F":
         values = np.nan_to_num(np.asarray(image, dtype=np.float64))
         scale = 255.0 if values.max(initial=0) <= 1 else 1.0
@@ -126,3 +129,13 @@ def _to_eight_bits(image: Image.Image, mode: str) -> Image.Image:
         paper = Image.new("RGBA", shown.size, "white")
         image = Image.alpha_composite(paper, shown)
     return image.convert(mode)
+
+
+def _step(image: Image.Image, values: np.ndarray) -> int:
+    """How much of its whole numbers is one of 8 bits; those of 32 bits tell that by their range alone."""
+    if image.mode != "I" or image.format in ("PNG", "PPM"):  # which have 16 bits at most, whatever the mode
+        return 257
+    lowest, highest = int(values.min(initial=0)), int(values.max(initial=0))
+    if lowest < 0 or highest > 65535:
+        raise UnreadableImage(f"whole numbers from {lowest} to {highest}; save the picture with 8 or 16 bits")
+    return 257 if highest > 255 else 1
