@@ -146,7 +146,7 @@ class FoldedConv2d(nn.Module, ABC):
         return self._lays_out and x.device.type == "cpu" and x.dtype == torch.float32 and can_fuse_now(x)
 
     def _can_fuse_on_gpu(self, x: Tensor) -> bool:
-        return self.fuse and self._fits_cudnn and can_fuse_now(x) and has_fused_cudnn(x)
+        return self.fuse and self._fits_cudnn and has_fused_cudnn(x) and can_fuse_now(x)
 
     def _apply(self, fn, recurse=True):
         self._forget()
