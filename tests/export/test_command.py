@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from drnn import create_model, load_onnx, save_pretrained
@@ -27,6 +28,9 @@ def test_export_of_a_folder_of_weights_runs_in_plain_onnxruntime_as_the_docs_say
     assert "resnet_digits, trained weights" in capsys.readouterr().out
     network = load_onnx(file)
     assert network.preprocessing.mean == (0.3,)
+    proto = onnx.load(file)
+    proto.metadata_props.add(key="onnx.infer", value="onnxruntime.quant")  # as other tools leave their own
+    onnx.save(proto, file)
     monkeypatch.chdir(file.parent)
     (code,) = re.findall(r"```python\n(.*?)```", DOCS.read_text(), re.DOTALL)
     names: dict = {}

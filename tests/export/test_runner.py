@@ -1,11 +1,15 @@
 """The runner of exported files: what it takes, and what it says about the rest."""
 
+import logging
+
 import numpy as np
 import onnx
 import pytest
 import torch
+from onnxruntime.quantization import quantize_dynamic
 
 from drnn import create_model, export_onnx, load_onnx
+from drnn.export.facts import ONNX_FACTS
 from drnn.export.program import export_program, load_program
 
 
@@ -109,3 +113,14 @@ def test_damaged_metadata_is_named(file, tmp_path, key, value):
     onnx.save(proto, tmp_path / "net.onnx")
     with pytest.raises(ValueError, match=r"net\.onnx lacks metadata that drnn export writes"):
         load_onnx(tmp_path / "net.onnx")
+
+
+def test_a_file_that_another_tool_has_rewritten_still_opens(file, network, tmp_path, caplog):
+    assert {entry.key for entry in onnx.load(file).metadata_props} == set(ONNX_FACTS) == network.facts.keys()
+    caplog.set_level(logging.ERROR)  # it advises to run its own pre-processing first
+    quantize_dynamic(file, tmp_path / "net.onnx")
+    added = {entry.key for entry in onnx.load(tmp_path / "net.onnx").metadata_props} - set(ONNX_FACTS)
+    assert added, "this onnxruntime leaves no metadata of its own"
+    quantised = load_onnx(tmp_path / "net.onnx")
+    assert quantised.facts == network.facts
+    assert quantised(IMAGES).logits.shape == (2, 10)

@@ -7,6 +7,7 @@ from drnn.weights.config import class_names
 from drnn.weights.preprocessing import preprocessing_of
 
 INPUT, THRESHOLDS, OUTPUTS = "images", "thresholds", ("logits", "loops", "macs")
+ONNX_FACTS = ("model", "version", "form", "norms", "num_loops", "size", "mean", "std", "classes")  # others are not ours
 
 
 def prepared(

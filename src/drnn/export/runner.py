@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from torch import Tensor
 
-from drnn.export.facts import INPUT, OUTPUTS, THRESHOLDS
+from drnn.export.facts import INPUT, ONNX_FACTS, OUTPUTS, THRESHOLDS
 from drnn.models import Preprocessing
 from drnn.weights.files import told
 
@@ -53,7 +53,7 @@ class OnnxNetwork:
     """A file of `export_onnx` in onnxruntime.
 
     Attributes:
-        facts: the file's metadata: model, form, num_loops, ...
+        facts: the metadata that drnn wrote: model, form, num_loops, ...; what other tools add is left out.
         preprocessing: what images go through first; `prepare` does it.
         classes: names of the K answers, or none.
 
@@ -82,7 +82,7 @@ class OnnxNetwork:
             raise ValueError(f"{path} is damaged or no ONNX file: {told(error)}") from error
         try:
             found = self.session.get_modelmeta().custom_metadata_map
-            self.facts = {key: json.loads(value) for key, value in found.items()}
+            self.facts = {key: json.loads(found[key]) for key in ONNX_FACTS if key in found}
             self.preprocessing, self.classes = surroundings(self.facts)
             self.num_blocks = len(self.facts["num_loops"])
             _, channels, *sides = self.session.get_inputs()[0].shape  # a number, or the name of an axis that is free
