@@ -33,6 +33,21 @@ def test_thresholds_of_other_gates_are_refused_and_change_nothing(wrong, model):
     assert thresholds_of(model) == before
 
 
+@pytest.mark.parametrize(
+    "wrong", [math.nan, "x", None, 1e300, 10**400, torch.zeros(2)], ids=lambda wrong: str(wrong)[:6]
+)
+def test_a_threshold_that_is_no_number_is_refused_before_the_first_gate_changes(wrong, model):
+    before = thresholds_of(model)
+    with pytest.raises(ValueError, match=r"received for layer3\.1\.gate; give a number that torch\.float32 holds"):
+        set_thresholds(model, {"layer2.1.gate": 2.0, "layer3.1.gate": wrong})
+    assert thresholds_of(model) == before
+
+
+def test_a_threshold_may_be_any_kind_of_number(model):
+    set_thresholds(model, {"layer2.1.gate": 2, "layer3.1.gate": torch.tensor(0.5)})
+    assert list(thresholds_of(model).values()) == [2.0, 0.5]
+
+
 @pytest.mark.parametrize(("value", "loops"), [(math.inf, 0), (-math.inf, 4)])
 def test_thresholds_move_for_a_while(value, loops, model):
     before = thresholds_of(model)

@@ -93,6 +93,14 @@ def test_thresholds_are_one_a_block(network, tmp_path):
         static(np.zeros((1, 1, 9, 8), np.float32))
 
 
+def test_thresholds_that_are_no_numbers_are_refused(network, program):
+    with pytest.raises(ValueError, match="threshold nan received; give a number"):
+        network(IMAGES, np.full(1, np.nan))
+    with pytest.raises(ValueError, match="threshold nan received; give a number"):
+        program(torch.from_numpy(IMAGES), torch.full((1,), torch.nan))
+    assert network(IMAGES, np.full(1, np.inf)).loops.tolist() == [[0], [0]]
+
+
 @pytest.mark.parametrize(
     "pixels",
     [np.zeros((1, 8, 8, 1), np.uint8), np.zeros((1, 8, 8, 3)), np.zeros((8, 8, 3), np.uint8)],

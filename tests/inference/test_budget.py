@@ -53,6 +53,14 @@ def test_a_budget_of_another_network_is_refused_and_changes_nothing():
     assert [float(gate.threshold) for gate in gates_of(model).values()] == [0.0, 0.0]
 
 
+def test_a_budget_without_numbers_is_refused_and_changes_nothing():
+    model = drnn.create_model("dr_resnet16_cifar")
+    for thresholds in (dict.fromkeys(GATES, math.nan), dict(zip(GATES, (2.0, "x"), strict=True))):
+        with pytest.raises(ValueError, match=r"received for layer.*; give a number .* drnn calibrate again"):
+            apply_budget(model, thresholds)
+        assert [float(gate.threshold) for gate in gates_of(model).values()] == [0.0, 0.0]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -1,11 +1,13 @@
 """The thresholds of all gates of a network: read, set, and moved for a while."""
 
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
+import torch
 from torch import nn
 
-from drnn.core.gates import gates_of
+from drnn.core.gates import Gate, gates_of
 
 
 def thresholds_of(model: nn.Module) -> dict[str, float]:
@@ -17,7 +19,8 @@ def set_thresholds(model: nn.Module, thresholds: Mapping[str, float]) -> None:
     """Set the threshold of every gate by its module name; the weights stay as they are.
 
     Raises:
-        ValueError: thresholds of other gates than the model's; nothing has been changed then.
+        ValueError: thresholds of other gates than the model's, or one that is no number or beyond the gate's dtype;
+            nothing has been changed then.
     """
     gates = gates_of(model)
     if gates.keys() != thresholds.keys():
@@ -26,8 +29,23 @@ def set_thresholds(model: nn.Module, thresholds: Mapping[str, float]) -> None:
             f"thresholds of {len(thresholds)} gates received for a network of {len(gates)}; {odd[:3]} differ first, "
             "give one for each gate"
         )
-    for name, gate in gates.items():
-        gate.threshold.fill_(thresholds[name])
+    numbers = [_number(name, gate, thresholds[name]) for name, gate in gates.items()]
+    for gate, number in zip(gates.values(), numbers, strict=True):
+        gate.threshold.fill_(number)
+
+
+def _number(name: str, gate: Gate, value: object) -> float:
+    try:
+        number = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError, RuntimeError):  # the last of a tensor of several
+        number = math.nan
+    dtype = gate.threshold.dtype
+    if not (math.isinf(number) or abs(number) <= torch.finfo(dtype).max):  # nan is neither
+        raise ValueError(
+            f"threshold {value!r} received for {name}; give a number that {dtype} holds, or an infinite one that opens "
+            "or closes the gate"
+        )
+    return number
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from drnn.export.facts import facts_of, prepared
 from drnn.export.files import refuse_code, tensors_only, written_whole
 from drnn.export.quiet import quiet_loggers
-from drnn.export.runner import Axes, Prediction, refuse_other_images, surroundings
+from drnn.export.runner import Axes, Prediction, refuse_other_images, refuse_other_thresholds, surroundings
 from drnn.export.trace import trace
 from drnn.export.verify import Verified, verify
 from drnn.models import Classifier, Preprocessing
@@ -47,17 +47,16 @@ class ProgramNetwork(nn.Module):
 
         Raises:
             TypeError: images that are no tensor.
-            ValueError: images of another type or shape, several for a file of the form "single", or another number of
-                thresholds.
+            ValueError: images of another type or shape, several for a file of the form "single", another number of
+                thresholds, or NaN among them.
         """
         if not isinstance(images, Tensor):
             raise TypeError(f"images as {type(images).__qualname__} received; give a tensor, as torch.from_numpy does")
         refuse_other_images(images, self._axes, self.facts["form"])
-        thresholds = self.thresholds if thresholds is None else thresholds
-        if thresholds.shape != self.thresholds.shape:
-            raise ValueError(
-                f"thresholds of shape {tuple(thresholds.shape)} received; the file has {len(self.thresholds)}"
-            )
+        if thresholds is None:
+            thresholds = self.thresholds
+        else:
+            refuse_other_thresholds(thresholds, len(self.thresholds))
         some = images.float() if len(images) else images.new_zeros(1, *images.shape[1:], dtype=torch.float32)
         answers = self.graph(some, thresholds.float()) if len(thresholds) else self.graph(some)
         logits, loops, macs = (part[: len(images)] for part in answers)  # conditions cannot run on none
@@ -66,7 +65,7 @@ class ProgramNetwork(nn.Module):
     @torch.no_grad()
     def answer(self, images: Tensor, thresholds: Tensor) -> Prediction:
         """The same as numpy, as the comparison asks."""
-        return Prediction(*(np.asarray(part) for part in self(images, thresholds)))
+        return Prediction(*(np.asarray(part) for part in self(images, thresholds if len(thresholds) else None)))
 
 
 def export_program(

@@ -1,6 +1,7 @@
 """An exported file, ready to run: numpy in, named outputs."""
 
 import json
+import math
 from pathlib import Path
 from typing import NamedTuple
 
@@ -34,6 +35,18 @@ def refuse_other_images(images: np.ndarray | Tensor, axes: Axes, form: str) -> N
             f"images of shape {shape} received; this file takes one at a time, (1, C, H, W): export with "
             "--form branches for more"
         )
+
+
+def refuse_other_thresholds(thresholds: np.ndarray | Tensor, blocks: int) -> None:
+    """A threshold a block, and a number each: where one is NaN, every image would leave.
+
+    Raises:
+        ValueError: another shape, thresholds for a file without any, or NaN.
+    """
+    if tuple(thresholds.shape) != (blocks,) or not blocks:
+        raise ValueError(f"thresholds of shape {tuple(thresholds.shape)} received; the file has {blocks}")
+    if math.isnan(thresholds.max()):
+        raise ValueError("threshold nan received; give a number, or an infinite one that opens or closes the gate")
 
 
 def surroundings(facts: dict) -> tuple[Preprocessing, tuple[str, ...]]:
@@ -111,8 +124,8 @@ class OnnxNetwork:
             thresholds: ``(B,)``, in units of the gates' margin; those in the file by default. Higher skips more.
 
         Raises:
-            ValueError: images of another type or shape, several for a file of the form "single", or another number of
-                thresholds.
+            ValueError: images of another type or shape, several for a file of the form "single", another number of
+                thresholds, or NaN among them.
         """
         images = np.asarray(images)
         refuse_other_images(images, self._axes, self.facts.get("form", ""))
@@ -120,8 +133,7 @@ class OnnxNetwork:
         feed = {INPUT: some.astype(np.float32, copy=False)}
         if thresholds is not None:
             thresholds = np.asarray(thresholds, np.float32)
-            if thresholds.shape != (self.num_blocks,) or not self.num_blocks:
-                raise ValueError(f"thresholds of shape {thresholds.shape} received; the file has {self.num_blocks}")
+            refuse_other_thresholds(thresholds, self.num_blocks)
             feed[THRESHOLDS] = thresholds
         answers = self.session.run(list(OUTPUTS), feed)
         return Prediction(*(np.asarray(part)[: len(images)] for part in answers))

@@ -55,7 +55,8 @@ def apply_budget(model: nn.Module, thresholds: dict[str, float]) -> None:
     """Set the threshold of every gate of ``model``; its weights stay as they are.
 
     Raises:
-        ValueError: thresholds of other gates than the model's; nothing has been changed then.
+        ValueError: thresholds of other gates than the model's, or one that is no number; nothing has been changed
+            then.
     """
     try:
         set_thresholds(model, thresholds)
