@@ -1,5 +1,7 @@
 """Costs are exact: against torch's own counter, closed forms, and every derived value of the tables."""
 
+import copy
+
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -107,6 +109,12 @@ def test_torchs_counter_on_static_networks(name):
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model(torch.zeros(1, *model.input_size))
     assert counter.get_total_flops() == 2 * count_costs(model).max_macs
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_a_network_of_another_dtype_costs_the_same(dtype):
+    model = create_model("dr_resnet_digits")
+    assert count_costs(copy.deepcopy(model).to(dtype)) == count_costs(model)
 
 
 def test_limits_of_the_expectation():

@@ -114,11 +114,11 @@ def count_costs(
     _refuse_unknown(model, lambda layer: layer._parameters | layer._buffers)
     if counting not in ("plain", "paper"):
         raise ValueError(f"counting {counting!r} received; choose 'plain' or 'paper'")
-    twin = set_dense(deepcopy(model).to("meta")).eval()
+    twin = set_dense(deepcopy(model).to("meta", torch.float32)).eval()
     paper = counting == "paper"
     tally = _Tally(twin, count_norms=paper and not isinstance(model, MobileNetV2))
     with torch.no_grad():
-        twin(torch.empty(1, *(input_size or model.input_size), device="meta"))
+        twin(torch.empty(1, *(input_size or model.input_size), dtype=torch.float32, device="meta"))
     gates = [0] * len(tally.gates) if paper else tally.gates
     return Costs(tally.fixed, tuple(tally.loops), tuple(gates), tuple(tally.slots))
 

@@ -11,6 +11,7 @@ import torchvision
 
 from drnn import create_model, list_models, set_dense, target_rate_loss
 from drnn.core import Deterministic, RecursiveBlock
+from drnn.inference import optimize
 from drnn.models.aig import AdaptiveBlock
 from drnn.models.mobilenetv2 import MobileNetV2Spec
 from drnn.models.rcnn import RecurrentConv2d
@@ -224,6 +225,34 @@ def test_wrong_input_is_named(wrong):
         create_model("resnet20_cifar")(torch.zeros(wrong))
     with pytest.raises(ValueError, match=r"torch\.uint8"):
         create_model("resnet20_cifar")(torch.zeros(1, 3, 32, 32, dtype=torch.uint8))
+
+
+@pytest.mark.parametrize(
+    ("network", "given"),
+    [(torch.bfloat16, torch.float32), (torch.float32, torch.float64), (torch.float64, torch.float32)],
+)
+@pytest.mark.parametrize("optimised", [False, True])
+def test_images_of_another_dtype_are_named_with_the_cast_to_make(network, given, optimised):
+    model = create_model("dr_resnet_digits").eval()
+    model = (optimize(model) if optimised else model).to(network)  # the last dtype counts, wherever weights are kept
+    x = torch.zeros(2, 1, 8, 8)
+    message = rf"dr_resnet_digits received images of {given}; its weights are {network}\. Convert with x\.to\({network}"
+    for call in (model, model.forward_with_gates):
+        with pytest.raises(ValueError, match=message):
+            call(x.to(given))
+    assert model(x.to(network)).dtype == network
+
+
+def test_autocast_takes_images_of_another_dtype():
+    model, x = create_model("resnet_digits").eval(), torch.zeros(2, 1, 8, 8)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert model(x.bfloat16()).dtype == torch.bfloat16
+
+
+def test_a_network_with_layers_of_its_own_needs_no_dtype():
+    model = create_model("resnet_digits").eval()
+    model.conv1 = torch.nn.Sequential(model.conv1)
+    assert model(torch.zeros(2, 1, 8, 8)).shape == (2, 10)
 
 
 def test_classes_and_channels_can_be_chosen():

@@ -122,7 +122,7 @@ class CapturedNetwork(Classifier):
     def forward_with_gates(self, x: Tensor) -> tuple[Tensor, GateRecord]:
         """Classify, and report all T loop slots; what needs no decision runs unrecorded for that where it loops."""
         images, records = x, []
-        x = self._checked(x)
+        x = self.checked(x)
         for row in self.rows:
             if isinstance(row, Stretch):
                 x, found = row.forward_with_gates(x)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor, nn
 
 from drnn.core import GateRecord, RecursiveBlock
@@ -65,9 +66,9 @@ class Classifier(nn.Module):
         Shape: x ``(N, C, H, W)`` float -> logits ``(N, K)``; N = 0 is allowed in evaluation.
 
         Raises:
-            ValueError: x is not a batch of images with this network's channels.
+            ValueError: x is not a batch of images with this network's channels or, without autocast, its dtype.
         """
-        x = self.stem(self._checked(x))
+        x = self.stem(self.checked(x))
         for block in self.blocks():
             x = block(x)
         return self.head(x)
@@ -77,17 +78,43 @@ class Classifier(nn.Module):
 
         T is 0 for a network without recursive or gated blocks.
         """
-        y, records = run_with_gates(self.blocks(), self.stem(self._checked(x)))
+        y, records = run_with_gates(self.blocks(), self.stem(self.checked(x)))
         return self.head(y), GateRecord.join(records, like=x)
 
-    def _checked(self, x: Tensor) -> Tensor:
+    def checked(self, x: Tensor) -> Tensor:
+        """Images x ``(N, C, H, W)``, as they came.
+
+        Raises:
+            ValueError: as `forward`.
+        """
         channels = self.input_size[0]
         if x.dim() != 4 or x.shape[1] != channels or not x.is_floating_point():
             raise ValueError(
                 f"{self.name} received {x.dtype} of shape {tuple(x.shape)}; it takes float (N, {channels}, H, W). "
                 "Add a batch dimension with x[None], convert with x.float(), or build the network with in_chans=..."
             )
+        own = _dtype_of(self._modules.get("conv1"))
+        if x.dtype != own and own is not None and not _autocasts(x):
+            raise ValueError(
+                f"{self.name} received images of {x.dtype}; its weights are {own}. Convert with x.to({own}) or "
+                f"model.to({x.dtype}), or run it under torch.autocast"
+            )
         return x
+
+
+def _dtype_of(layer: nn.Module | None) -> torch.dtype | None:
+    """Of a layer's own weight, a buffer where norms were folded into it; None where it has none to tell."""
+    if layer is not None:
+        for held in (layer._parameters, layer._buffers):  # layer.parameters() takes ten times as long
+            for value in held.values():
+                if value is not None and value.is_floating_point():
+                    return value.dtype
+    return None
+
+
+def _autocasts(x: Tensor) -> bool:
+    kind = x.device.type
+    return torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)  # "meta" knows no autocast
 
 
 def run_with_gates(parts: Iterable[Callable[[Tensor], Tensor]], x: Tensor) -> tuple[Tensor, list[GateRecord]]:

@@ -35,7 +35,7 @@ class TimmMethods(Classifier):
 
     def forward_features(self, x: Tensor) -> Tensor:
         """``(N, C, H, W)`` to the last stage's output."""
-        x = self.stem(self._checked(x))
+        x = self.stem(self.checked(x))
         for block in self.blocks():
             x = block(x)
         return x
@@ -62,7 +62,7 @@ class TimmMethods(Classifier):
             raise ValueError(f"output_fmt {output_fmt!r} received; {self.name} gives NCHW only")
         names = self.stage_names
         wanted = _wanted(indices, len(names))
-        x, found = self.stem(self._checked(x)), []
+        x, found = self.stem(self.checked(x)), []
         for index, name in enumerate(names):
             if stop_early and index > max(wanted):
                 break
