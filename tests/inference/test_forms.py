@@ -44,6 +44,29 @@ def test_a_model_in_training_mode_is_refused_and_its_norms_stay(part):
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
+@pytest.mark.parametrize("user", [drnn.optimize, choose_form])
+@pytest.mark.parametrize(
+    ("example", "error", "message"),
+    [
+        (torch.zeros(2, 1, 8, 8).numpy(), TypeError, "example as ndarray received; give a tensor"),
+        ([[1.0]], TypeError, "example as list received; give a tensor"),
+        (torch.zeros(0, 1, 8, 8), ValueError, r"example of shape \(0, 1, 8, 8\) received; give one image or more"),
+        (torch.zeros(2, 1, 8, 0), ValueError, "give one image or more"),
+        (torch.zeros(2, 3, 8, 8), ValueError, r"it takes float \(N, 1, H, W\)"),
+        (torch.zeros(2, 1, 8, 8).double(), ValueError, r"Convert with x\.to\(torch\.float32\)"),
+        (torch.zeros(2, 1, 8, 8, device="meta"), ValueError, r"example on meta received .* give example\.to\('cpu'\)"),
+    ],
+    ids=["array", "list", "no image", "no columns", "channels", "dtype", "device"],
+)
+def test_an_example_that_cannot_be_timed_is_refused_before_anything_runs(user, example, error, message):
+    model, ran = drnn.create_model("dr_resnet_digits").eval(), []
+    for module in model.modules():
+        module.register_forward_hook(lambda *_: ran.append(1))  # copies keep it
+    with pytest.raises(error, match=message):
+        user(model, example)
+    assert ran == []
+
+
 @pytest.mark.parametrize("dense", [False, True])
 @pytest.mark.parametrize("fails_in", [loop_executing, loop_dense])
 def test_if_timing_fails_the_form_is_what_it_was(dense, fails_in):

@@ -22,12 +22,15 @@ def choose_form(model: AnyClassifier, example: Tensor, rounds: int = 7) -> AnyCl
     keeps the form it had.
 
     Raises:
-        ValueError: a model in training mode, whose norms would take the statistics of ``example``.
+        TypeError: an example that is no tensor.
+        ValueError: a model in training mode, whose norms would take the statistics of ``example``; or an example that
+            is no batch for the model.
     """
     if any(module.training for module in model.modules()):
         raise ValueError(
             f"{model.name} is in training mode, at least in part; call model.eval() before choosing its form"
         )
+    refuse_other_examples(model, example)
     before = [(block, bool(block.dense)) for block in model.modules() if isinstance(block, GATED)]
     skip, mask = partial(_run_as, model, False, example), partial(_run_as, model, True, example)
     try:
@@ -38,6 +41,27 @@ def choose_form(model: AnyClassifier, example: Tensor, rounds: int = 7) -> AnyCl
         raise
     set_dense(model, dense)
     return model
+
+
+def refuse_other_examples(model: Classifier, example: object) -> None:
+    """What is timed has to be a batch of images for the model, where it is.
+
+    Raises:
+        TypeError: no tensor.
+        ValueError: no images in it, or images of another shape, dtype or device.
+    """
+    if not isinstance(example, Tensor):
+        raise TypeError(
+            f"example as {type(example).__qualname__} received; give a tensor (N, C, H, W), as torch.as_tensor does"
+        )
+    if not example.numel():
+        raise ValueError(f"example of shape {tuple(example.shape)} received; give one image or more to time")
+    model.checked(example)
+    device = next(model.parameters(), example).device
+    if example.device != device:
+        raise ValueError(
+            f"example on {example.device} received for {model.name} on {device}; give example.to({str(device)!r})"
+        )
 
 
 def _run_as(model: Classifier, dense: bool, example: Tensor, _: int) -> None:

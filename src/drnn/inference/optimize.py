@@ -15,6 +15,7 @@ from drnn.inference.copied_conv import CopiedConv2d
 from drnn.inference.folded_blocks import FoldedPreActivation, FoldedResidual
 from drnn.inference.folded_conv import FoldedConv2d
 from drnn.inference.folded_gate import FoldedGate, can_fold, keep_threshold
+from drnn.inference.forms import refuse_other_examples
 from drnn.inference.laid_out import can_fuse
 from drnn.inference.shared_conv import fold_loops
 from drnn.models import Classifier, set_dense
@@ -71,9 +72,9 @@ def optimize(
         differs from form to form; keep the weights of ``model``.
 
     Raises:
-        TypeError: something else than a network of `drnn.models`.
+        TypeError: something else than a network of `drnn.models`, or an example that is no tensor.
         ValueError: ``capture`` for a network that is not on a GPU, or with ``compile``; a network that is optimised or
-            captured already.
+            captured already; an example without images, or of another shape, dtype or device than the network takes.
 
     Example:
         >>> import drnn
@@ -83,6 +84,8 @@ def optimize(
         True
     """
     refuse_other_networks(model)
+    if example is not None:
+        refuse_other_examples(model, example)
     device = next(model.parameters()).device
     if capture:
         refuse_capture(device, compile)
