@@ -3,7 +3,7 @@
 One multiply-add counts once. Plain counting takes convolutions and fully connected layers. The paper's counting
 adds two operations for every output element of a batch norm, except in MobileNetV2, and leaves the gates out:
 that reproduces its cells. A layer that is neither of these, nor a norm nor a gate, but holds numbers is refused rather
-than taken for free: those of an optimised network are such.
+than taken for free: those of an optimised network are such. `register` says what a layer of one's own costs.
 """
 
 from collections.abc import Callable
@@ -22,8 +22,42 @@ from drnn.models.classifier import GATED, Classifier, set_dense
 from drnn.models.mobilenetv2 import MobileNetV2
 
 Counting = Literal["plain", "paper"]
+CONVS = (nn.Conv1d, nn.Conv2d)
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
-KNOWN = (nn.Conv2d, nn.Linear, *NORMS, nn.GroupNorm, nn.LayerNorm)
+KNOWN = (*CONVS, nn.Linear, *NORMS, nn.GroupNorm, nn.LayerNorm, nn.InstanceNorm2d)
+
+LayerMacs = Callable[[nn.Module, tuple, Tensor], int]  # a layer, what it was called with, what it gave
+_registered: dict[type[nn.Module], LayerMacs] = {}
+
+
+def register(layer_type: type[nn.Module], macs: LayerMacs) -> None:
+    """Say what a layer of one's own costs, so that networks with it can be counted; from now on, in this process.
+
+    Args:
+        layer_type: a class of layers; it stands for its subclasses too, unless they are registered themselves. To
+            register it again replaces ``macs``.
+        macs: ``macs(layer, inputs, output)``, the multiply-adds of one call for one image: ``inputs`` are the
+            positional arguments, with ``output`` of a batch of one and without values, on the device "meta". 0 for what
+            the counting leaves out, as norms and activations. Layers inside are counted by themselves.
+
+    Raises:
+        TypeError: no class of layers.
+        ValueError: a class that is counted already.
+
+    Example:
+        >>> class Scale(nn.Module):
+        ...     pass
+        >>> register(Scale, lambda layer, inputs, output: output.numel())
+    """
+    if not (isinstance(layer_type, type) and issubclass(layer_type, nn.Module)):
+        raise TypeError(f"{layer_type!r} received; register a class of layers, a subclass of torch.nn.Module")
+    if layer_type in KNOWN:
+        raise ValueError(f"{layer_type.__qualname__} received, which is counted already; register a subclass of it")
+    _registered[layer_type] = macs
+
+
+def _macs_registered(layer: nn.Module) -> LayerMacs | None:
+    return next((_registered[kind] for kind in type(layer).__mro__ if kind in _registered), None)
 
 
 @dataclass(frozen=True)
@@ -81,7 +115,8 @@ def count_params(model: nn.Module) -> int:
     """Trainable numbers; buffers such as running statistics are not among them.
 
     Raises:
-        ValueError: a network whose weights are no parameters any more, as an optimised one's.
+        ValueError: a network whose weights are no parameters any more, as an optimised one's, or a layer with buffers
+            that is neither known here nor registered.
     """
     _refuse_unknown(model, lambda layer: layer._buffers)
     return sum(parameter.numel() for parameter in model.parameters())
@@ -90,10 +125,12 @@ def count_params(model: nn.Module) -> int:
 def _refuse_unknown(model: nn.Module, held: Callable[[nn.Module], dict]) -> None:
     for name, layer in model.named_modules():
         own = held(layer).keys() - ({"threshold"} if isinstance(layer, Gate) else set())
-        if own and not isinstance(layer, KNOWN):
+        if own and not isinstance(layer, KNOWN) and _macs_registered(layer) is None:
+            kind = type(layer).__name__
             raise ValueError(
-                f"{name or 'the network'} ({type(layer).__name__}) holds {', '.join(sorted(own))}, and drnn.costs does "
-                "not know this layer; of an optimised network, count the network it was made of"
+                f"{name or 'the network'} ({kind}) holds {', '.join(sorted(own))}, and drnn.costs does not know this "
+                "layer; of an optimised network, count the network it was made of; of a layer of your own, say what it "
+                f"costs: drnn.costs.register({kind}, macs)"
             )
 
 
@@ -109,7 +146,7 @@ def count_costs(
         counting: "plain" or "paper"; see this module's head.
 
     Raises:
-        ValueError: another counting, or layers that are not known here.
+        ValueError: another counting, or layers that are neither known here nor registered.
     """
     _refuse_unknown(model, lambda layer: layer._parameters | layer._buffers)
     if counting not in ("plain", "paper"):
@@ -151,8 +188,11 @@ class _Tally:
                 layer.register_forward_hook(partial(self._add, (part, now), count_norms))
         return body | set(block.gate.modules())
 
-    def _add(self, slot: tuple[str, dict] | None, count_norms: bool, layer: nn.Module, _, out: Tensor) -> None:
-        macs = layer_macs(layer, out, count_norms)
+    def _add(
+        self, slot: tuple[str, dict] | None, count_norms: bool, layer: nn.Module, inputs: tuple, out: Tensor
+    ) -> None:
+        own = _macs_registered(layer)
+        macs = layer_macs(layer, out, count_norms) if own is None else own(layer, inputs, out)
         if slot is None:
             self.fixed += macs
         else:
@@ -161,8 +201,8 @@ class _Tally:
 
 
 def layer_macs(layer: nn.Module, out, count_norms: bool) -> int:
-    """Multiply-adds of one layer for one image; 0 for what is not counted."""
-    if isinstance(layer, nn.Conv2d):
+    """Multiply-adds of one layer that is not registered, for one image; 0 for what is not counted."""
+    if isinstance(layer, CONVS):
         return prod(out.shape[1:]) * layer.in_channels // layer.groups * prod(layer.kernel_size)
     if isinstance(layer, nn.Linear):
         return layer.in_features * layer.out_features
