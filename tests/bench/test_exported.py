@@ -2,10 +2,11 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 
-from drnn import create_model
+from drnn import create_model, load_onnx
 from drnn.bench import LoopScript, exported, script_by_rate
 from drnn.bench.subjects import build, costs_of
 from drnn.bench.taught_gates import teach
@@ -29,17 +30,23 @@ def test_taught_gates_loop_as_they_were_told_by_themselves(name):
 
 def test_exported_files_are_timed_in_pairs_and_kept_for_their_commit(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(exported, "environment", lambda device: {"commit": "one", "torch": "2"})
-    arguments = ["bench", "export", "--first", "dr_resnet_digits", "--mean_loops", "3", "--batch_sizes", "[1,4]"]
+    arguments = ["bench", "export", "--first", "dr_resnet_digits", "--mean_loops", "3", "--batch_sizes", "[1,16]"]
     arguments += ["--rounds", "5", "--threads", "1", "--folder", str(tmp_path / "files")]
     assert main([*arguments, "--json", str(tmp_path / "export.json")]) == 0
     result = json.loads((tmp_path / "export.json").read_text())
     assert result["networks"] == list(PAIR)
+    (folder,) = (tmp_path / "files").iterdir()
+    images = exported.images_of(PAIR[0]).numpy()
+    ours, static = (load_onnx(folder / f"{name}.onnx")(images).macs for name in ("ours", "static"))
     for part in result["efficiency"]:
         assert part["mean_loops"] == 3
-        assert 0 < part["macs_ratio"] < 1
-        assert part["efficiency"] > 0
-    assert [part["batch_size"] for part in result["closed"]] == [1, 4]
-    (folder,) = (tmp_path / "files").iterdir()
+        assert part["rounds"] == 5
+        shares = (ours / static)[:5] if part["batch_size"] == 1 else ours.sum(keepdims=True) / static.sum()
+        assert part["macs_ratio"] == pytest.approx(np.median(shares))
+        share = part["efficiency"] * part["time_ratio"]  # of the pair in the middle; all 16 images at once have one
+        assert 0.999 * shares.min() < share < 1.001 * shares.max()
+    assert ours.min() < ours.max() < static.max()
+    assert [part["batch_size"] for part in result["closed"]] == [1, 16]
     before = {file.name: file.stat().st_mtime_ns for file in folder.iterdir()}
     assert main([*arguments, "--json", str(tmp_path / "again.json")]) == 0
     assert {file.name: file.stat().st_mtime_ns for file in folder.iterdir()} == before
