@@ -16,7 +16,7 @@ OLD = tuple(map(int, torch.__version__.split(".")[:2])) < (2, 11)
 def model():
     """With thresholds that are not where training decides."""
     made = small_network()
-    verify.set_thresholds(made, verify.mixed_thresholds(made, verify.varied_images(32, (3, 8, 8))))
+    verify.set_thresholds_by_block(made, verify.mixed_thresholds(made, verify.varied_images(32, (3, 8, 8))))
     return made
 
 

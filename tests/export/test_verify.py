@@ -15,7 +15,7 @@ from .small import SPEC, small_network
 
 def answers_of(model):
     def answer(images, thresholds):
-        verify.set_thresholds(model, thresholds)
+        verify.set_thresholds_by_block(model, thresholds)
         logits, record = model.forward_with_gates(images)
         macs = count_costs(model, tuple(images.shape[1:])).macs_per_image(record)
         return logits.detach().numpy(), verify.loops_per_block(model, record).numpy(), macs.numpy()
@@ -81,7 +81,7 @@ def test_gates_that_answer_nearly_alike_excuse_nothing():
 
 def test_an_image_on_a_tie_may_go_either_way_but_no_third():
     model, tied = small_network(), verify.varied_images(sum(verify.BATCHES), (3, 8, 8))[:1]
-    verify.set_thresholds(model, first_margins(model, tied))
+    verify.set_thresholds_by_block(model, first_margins(model, tied))
 
     def moved(by):
         return lambda images, thresholds: answers_of(deepcopy(model))(images, thresholds + by)
@@ -113,6 +113,6 @@ def first_margins(model, images):
 def test_mixed_thresholds_divide_the_images():
     model = small_network()
     images = verify.varied_images(42, (3, 8, 8))
-    verify.set_thresholds(model, verify.mixed_thresholds(model, images))
+    verify.set_thresholds_by_block(model, verify.mixed_thresholds(model, images))
     entered = model.forward_with_gates(images)[1].executed[:, 0].float().mean()
     assert 0.2 < entered < 0.8

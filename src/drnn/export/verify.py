@@ -52,7 +52,7 @@ def verify(model: Classifier, answer: Answer, one_image: bool = False, any_size:
     worst = 0.0
     states = gate_states(twin, images)
     for state, thresholds in states.items():
-        set_thresholds(twin, thresholds)
+        set_thresholds_by_block(twin, thresholds)
         for batch in asked:
             where = f"{state} gates, batch {len(batch)} of {'x'.join(map(str, batch.shape[1:]))}"
             worst = max(worst, _compare(twin, costs[tuple(batch.shape[1:])], answer, batch, thresholds, where))
@@ -81,8 +81,8 @@ def gate_states(model: Classifier, images: Tensor) -> dict[str, Tensor]:
     return {"own": own, "stop": closed, "mixed": mixed_thresholds(model, images), "go": -closed}
 
 
-def set_thresholds(model: Classifier, thresholds: Tensor) -> None:
-    """Give each gate its threshold, in order."""
+def set_thresholds_by_block(model: Classifier, thresholds: Tensor) -> None:
+    """Give each recursive block in order its threshold of ``(B,)``; that of a block without a gate is not used."""
     for block, value in zip(looping_blocks(model), thresholds, strict=True):
         if isinstance(block.gate, Gate):
             block.gate.threshold.copy_(value)
@@ -165,9 +165,9 @@ def _either_way(model: Classifier, thresholds: Tensor) -> Iterator[None]:
     """Move all thresholds down, then up, by what float32 cannot tell; then back."""
     step = 2 * TIE * (1 + thresholds.abs()).where(thresholds.isfinite(), 0)
     for moved in (thresholds - step, thresholds + step):
-        set_thresholds(model, moved)
+        set_thresholds_by_block(model, moved)
         yield
-    set_thresholds(model, thresholds)
+    set_thresholds_by_block(model, thresholds)
 
 
 def loops_per_block(model: Classifier, record: GateRecord) -> Tensor:
