@@ -89,6 +89,22 @@ def write_json(path: Path, value: object) -> None:
     write_text(path, json_text(value))
 
 
+def read_json(path: Path) -> dict:
+    """The fields of a JSON file.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: a damaged one, or one that holds something else.
+    """
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is damaged: {error}") from error
+    if not isinstance(values, dict):
+        raise ValueError(f"{path} is damaged: it holds no fields")
+    return values
+
+
 def json_text(value: object) -> str:
     """JSON as all files here have it.
 

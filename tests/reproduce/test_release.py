@@ -107,7 +107,7 @@ def test_a_release_keeps_nothing_of_an_earlier_one(runs, tmp_path):
         (run / name).unlink()
     assert main(["release", str(run), str(folder)]) == 0
     assert sorted(path.name for path in folder.iterdir()) == [
-        "LICENSE", "README.md", "card.json", "config.json", "model.safetensors", "recipe.yaml",
+        "LICENSE", "README.md", "card.json", "config.json", "data.json", "model.safetensors", "recipe.yaml",
     ]  # fmt: skip
 
 

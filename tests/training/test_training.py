@@ -90,7 +90,8 @@ def test_cosine_schedule_has_its_limits():
 def test_a_run_leaves_everything_it_was(run):
     folder, summary = run
     assert sorted(path.name for path in folder.iterdir()) == [
-        ".lock", "checkpoints", "environment.json", "metrics.jsonl", "model.safetensors", "recipe.yaml", "summary.json",
+        ".lock", "checkpoints", "data.json", "environment.json", "metrics.jsonl", "model.safetensors", "recipe.yaml",
+        "summary.json",
     ]  # fmt: skip
     assert recipe_from_dict(yaml.safe_load((folder / "recipe.yaml").read_text())) == TINY
     (line,) = (folder / "metrics.jsonl").read_text().splitlines()

@@ -16,7 +16,7 @@ def parser(recipe: Recipe) -> ArgumentParser:
         prog="drnn train RECIPE",
         description="Train by a recipe (drnn recipes lists them), or by a YAML file of the fields below, "
         "which may start from a named recipe with a line 'base: NAME'. The run is kept in a folder: "
-        "recipe.yaml, environment.json, metrics.jsonl, checkpoints, model.safetensors, summary.json. "
+        "recipe.yaml, environment.json, data.json, metrics.jsonl, checkpoints, model.safetensors, summary.json. "
         "The same command again goes on where a run stopped. Under torchrun, processes share each batch.",
     )
     made.add_argument("--out", type=str, default=f"runs/{recipe.name}", help="the run folder")

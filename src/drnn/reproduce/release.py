@@ -11,6 +11,7 @@ from drnn.storage import Write, json_text, text_writer, write_together
 from drnn.training import evaluate_source
 from drnn.training.checkpoint import load_run
 from drnn.training.recipe import Recipe, tested_images
+from drnn.training.run_data import DATA
 from drnn.training.run_folder import (
     AVERAGE,
     ENVIRONMENT,
@@ -65,12 +66,12 @@ def release(run: Path, folder: Path, data_root: str | None = None, license: str 
     own = Recipe()
     kept = {**recipe.to_dict(), **{key: getattr(own, key) for key in MOVABLE}}
     files[RECIPE] = text_writer(recipe_text(kept))
-    for name in (METRICS, AVERAGE):
+    for name in (DATA, METRICS, AVERAGE):
         if (run / name).is_file():
             files[name] = partial(shutil.copyfile, run / name)
     if (budget := _budget_of(run, files[WEIGHTS])) is not None:
         files[BUDGET] = text_writer(json_text(budget_fields(budget)))
-    foreign = {METRICS, AVERAGE, BUDGET} - files.keys()
+    foreign = {DATA, METRICS, AVERAGE, BUDGET} - files.keys()
     write_together({folder / name: write for name, write in files.items()}, [folder / name for name in foreign])
     return card
 

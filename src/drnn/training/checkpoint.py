@@ -8,6 +8,7 @@ from drnn.data import AnyDataset, Normalize
 from drnn.models import Classifier
 from drnn.training.distributed import choose_device
 from drnn.training.recipe import Recipe
+from drnn.training.run_data import require_classes
 from drnn.training.run_folder import AVERAGE, build_model, load_weights, read_recipe
 from drnn.training.trainer import load_data
 from drnn.weights.files import WEIGHTS
@@ -37,13 +38,15 @@ def load_run(folder: Path, data_root: str | None = None, average: bool = False, 
 
     Raises:
         FileNotFoundError: no finished run there, or no data.
-        ValueError: a damaged or foreign file, and the message says which; or a device that is not here.
+        ValueError: a damaged or foreign file, and the message says which; data of other classes than the run's; or a
+            device that is not here.
     """
     place = choose_device(device)
     recipe = read_recipe(folder)
     if data_root is not None:
         recipe = replace(recipe, data_root=data_root)
     dataset = load_data(recipe)
+    require_classes(folder, dataset)
     model = build_model(recipe, dataset)
     load_weights(folder / (AVERAGE if average else WEIGHTS), model)
     return LoadedRun(model.to(place).eval(), recipe, dataset)

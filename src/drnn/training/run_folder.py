@@ -12,20 +12,26 @@ from torch import nn
 from drnn.data import Source
 from drnn.models import Classifier, Preprocessing, create_model
 from drnn.provenance import environment
-from drnn.storage import write_atomically, write_json, write_text
+from drnn.storage import read_json, write_atomically, write_json, write_text
 from drnn.training.lock import alone_in
 from drnn.training.recipe import Recipe, read_fields, recipe_from_dict
+from drnn.training.run_data import DATA, data_fields, require_classes, require_order
 from drnn.training.state import checkpoints, load_state
 from drnn.weights.files import WEIGHTS, fill, read_weights
 
 RECIPE, ENVIRONMENT, METRICS = "recipe.yaml", "environment.json", "metrics.jsonl"
 AVERAGE, SUMMARY = "model-ema.safetensors", "summary.json"
-FILES = (RECIPE, ENVIRONMENT, METRICS, WEIGHTS, AVERAGE, SUMMARY)
+FILES = (RECIPE, ENVIRONMENT, DATA, METRICS, WEIGHTS, AVERAGE, SUMMARY)
 MOVABLE = ("data_root", "download", "threads", "workers", "device")  # fields that may change when a run goes on
 
 
 def open_run(
-    folder: Path, recipe: Recipe, held: ExitStack, overwrite: bool = False, resume: bool = False
+    folder: Path,
+    recipe: Recipe,
+    held: ExitStack,
+    overwrite: bool = False,
+    resume: bool = False,
+    source: Source | None = None,
 ) -> tuple[str, dict | None]:
     """Make the folder ready, and tell what to do in it.
 
@@ -35,6 +41,7 @@ def open_run(
         held: keeps other processes from training in the folder until it is closed.
         overwrite: remove a run that is there.
         resume: a run has to be there.
+        source: its data, which are remembered, and compared where a run is there; None for neither.
 
     Returns:
         ``("start", None)``; ``("continue", state)`` with a checkpoint's state, None where it had not come to one; or
@@ -45,18 +52,23 @@ def open_run(
         FileExistsError: a run of another recipe is there.
         FileNotFoundError: no run is there to resume.
         OSError: the folder cannot be written.
-        ValueError: a damaged recipe or summary, or checkpoints of which none can be gone on from.
+        ValueError: a damaged recipe or summary, checkpoints of which none can be gone on from, or data of other
+            classes or another number of training images.
     """
     if resume and (overwrite or not (folder / RECIPE).is_file()):
         raise FileNotFoundError(f"{folder} holds no run to resume; leave --resume out to start one")
     if not overwrite and (folder / RECIPE).is_file() and (folder / SUMMARY).is_file():
         _require_same(folder, recipe)
+        if source is not None:
+            require_classes(folder, source)
         return "finished", run_summary(folder)
     held.enter_context(alone_in(folder))
     if overwrite or not (folder / RECIPE).is_file():
-        _start(folder, recipe)
+        _start(folder, recipe, source)
         return "start", None
     _require_same(folder, recipe)
+    if source is not None:
+        require_order(folder, source)
     state = load_state(folder, (folder / METRICS).stat().st_size if (folder / METRICS).is_file() else 0)
     _cut_metrics(folder, 0 if state is None else state["metrics_bytes"])
     try:
@@ -67,11 +79,13 @@ def open_run(
     return "continue", state
 
 
-def _start(folder: Path, recipe: Recipe) -> None:
+def _start(folder: Path, recipe: Recipe, source: Source | None) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for path in [*(folder / name for name in FILES), *checkpoints(folder)]:
         path.unlink(missing_ok=True)
     write_json(folder / ENVIRONMENT, environment())
+    if source is not None:
+        write_json(folder / DATA, data_fields(source))
     write_text(folder / RECIPE, recipe_text(recipe.to_dict()))
 
 
@@ -87,7 +101,7 @@ def run_environment(folder: Path) -> dict:
         FileNotFoundError: no such file in the folder.
         ValueError: a damaged one.
     """
-    return _read_json(folder / ENVIRONMENT)
+    return read_json(folder / ENVIRONMENT)
 
 
 def run_summary(folder: Path) -> dict:
@@ -98,19 +112,9 @@ def run_summary(folder: Path) -> dict:
         ValueError: a damaged one.
     """
     try:
-        return _read_json(folder / SUMMARY)
+        return read_json(folder / SUMMARY)
     except ValueError as error:
         raise ValueError(f"{error}; remove it and train again, which goes on from the last checkpoint") from error
-
-
-def _read_json(path: Path) -> dict:
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is damaged: {error}") from error
-    if not isinstance(values, dict):
-        raise ValueError(f"{path} is damaged: it holds no fields")
-    return values
 
 
 def _require_same(folder: Path, recipe: Recipe) -> None:

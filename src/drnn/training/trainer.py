@@ -64,7 +64,8 @@ def train(
         FileExistsError: a run of another recipe is already there.
         FloatingPointError: the loss is no longer finite; metrics up to there, the recipe and a checkpoint stay.
         Interrupted: SIGTERM, SIGHUP or Ctrl-C; the run was saved.
-        ValueError, FileNotFoundError, OSError: a recipe, data set, device or folder that cannot be used.
+        ValueError, FileNotFoundError, OSError: a recipe, data set, device or folder that cannot be used;
+            or a run there on data of other classes or another number of training images.
     """
     if recipe.threads:
         torch.set_num_threads(recipe.threads)
@@ -74,7 +75,7 @@ def train(
         model = build_model(recipe, source)
         session = Session(recipe, model, source.to(workers.device), workers)
         overwrite = overwrite and not restarted()
-        status, found = workers.decide(lambda: open_run(folder, recipe, held, overwrite, resume))
+        status, found = workers.decide(lambda: open_run(folder, recipe, held, overwrite, resume, source))
         if status == "finished":
             assert found is not None
             return found
