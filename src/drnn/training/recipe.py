@@ -10,6 +10,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 import yaml
 
 from drnn.data.augment import PADDING_MODES, PaddingMode
+from drnn.models.parts import DECISIONS, NORMS, SCORERS
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class Recipe:
         device: "auto", "cpu", "cuda", "cuda:1", ...
 
     Raises:
-        ValueError: a value out of range.
+        ValueError: a value out of range, or a name that the registries of `drnn.models.parts` do not have.
     """
 
     name: str = "custom"
@@ -95,9 +96,9 @@ class Recipe:
     rate_weight: float = 2.0
     rate_warmup_epochs: float = 0.0
     target_rate: float | None = None
-    gate_noise: Literal["none", "training", "always"] | None = None
-    norm: Literal["shared", "lvbn", "ilvbn"] | None = None
-    gate: Literal["hidden", "linear", "open"] | None = None
+    gate_noise: str | None = None
+    norm: str | None = None
+    gate: str | None = None
     sync_norms: bool = False
     seed: int = 0
     threads: int = 0
@@ -136,6 +137,12 @@ class Recipe:
             if not fine:
                 raise ValueError(
                     f"recipe field {field} = {getattr(self, field)!r} is out of range; see drnn train --help"
+                )
+        for field, names in (("norm", NORMS), ("gate", (*SCORERS, "open")), ("gate_noise", DECISIONS)):
+            if (name := getattr(self, field)) not in (known := [*names, None]):
+                raise ValueError(
+                    f"recipe field {field} = {name!r} is no name of one; choose {', '.join(map(repr, known[:-1]))}, or "
+                    "null for the network's own"
                 )
         object.__setattr__(self, "milestones", tuple(self.milestones))
 
