@@ -83,7 +83,7 @@ def test_the_rate_losss_weight_warms_up():
 
 def test_cosine_schedule_has_its_limits():
     assert cosine_lr(0, 0.1, 10, 0) == 0.1
-    recipe = replace(TINY, schedule="step", milestones=(1,), lr=0.2)
+    recipe = replace(TINY, epochs=2, schedule="step", milestones=(1,), lr=0.2)
     assert [round(learning_rate(recipe, e), 6) for e in (0, 1)] == [0.2, 0.02]
 
 

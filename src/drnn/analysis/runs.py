@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +23,7 @@ from drnn.models import Classifier
 from drnn.provenance import environment
 from drnn.training.recipe import tested_images
 from drnn.training.run_folder import ENVIRONMENT, SUMMARY, read_recipe, run_environment, run_summary
+from drnn.training.schedule import shortened
 from drnn.training.session import require_batch
 from drnn.weights.files import WEIGHTS, fingerprint, read_weights
 from drnn.weights.folder import CARD
@@ -71,7 +71,7 @@ def analyse_run(folder: Path, others: Sequence[Path] = (), options: Options | No
     _add_agreement(findings, answers, same, names)
     seen = robustness(lambda worse: _loops_and_errors(subject.ask(worse)), subject.dataset.test_images)
     findings.tables |= {f"robustness_{name}": table for name, table in seen.items()}
-    recipe = replace(recipe, epochs=options.course_epochs or recipe.epochs)
+    recipe = shortened(recipe, options.course_epochs or recipe.epochs)
     steps = recipe.epochs * (len(subject.dataset.train_images) // recipe.batch_size)
     plan = Plan(recipe, measure_every=max(1, steps // READINGS))
     courses = list(study(plan, subject.dataset, train=options.course_epochs > 0))

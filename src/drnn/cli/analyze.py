@@ -19,6 +19,7 @@ from drnn.drawing import refuse_picture
 from drnn.storage import refuse_place
 from drnn.training import Recipe, find_recipe
 from drnn.training.distributed import choose_device
+from drnn.training.schedule import shortened
 
 
 def run(argv: list[str]) -> None:
@@ -85,6 +86,7 @@ def gradients(argv: list[str]) -> None:
     if name == "noise" and options.epochs is not None:
         raise ValueError(f"--epochs {options.epochs} received without --dataset; choose digits or cifar10 to train on")
     base = find_recipe(options.recipe) if options.recipe else Recipe(padding=4 if name == "cifar10" else 1)
+    base = shortened(base, options.epochs or base.epochs)
     given = ("epochs", "batch_size", "lr", "seed")
     changed = {field: options[field] for field in given if options[field] is not None}
     recipe = replace(base, name="gradients", model=options.model, dataset=name, data_root=options.data_root, **changed)

@@ -40,7 +40,7 @@ def run(argv: list[str]) -> None:
     options = parser(recipe).parse_args(argv[len(named) :]).as_dict()
     names = ("out", "overwrite", "resume", "checkpoint_minutes", "tensorboard", "quiet", "print_recipe")
     out, overwrite, resume, minutes, tensorboard, quiet, show = (options.pop(name) for name in names)
-    recipe = recipe_from_dict(options)
+    recipe = recipe_from_dict(options, recipe)
     if show:
         import yaml
 

@@ -6,6 +6,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from drnn.training import Recipe, find_recipe
+from drnn.training.milestones import in_proportion
 from drnn.training.recipe import recipe_from_dict
 from drnn.training.recipes import CIFAR10_MODELS
 
@@ -184,7 +185,7 @@ def _scaled(base: Recipe, epochs: int) -> dict:
         return {}
     if epochs == base.epochs:
         return {}
-    scaled = tuple(round(milestone * epochs / base.epochs) for milestone in base.milestones)
+    scaled = in_proportion(base.milestones, epochs, of=base.epochs)
     if list(scaled) != sorted({*scaled} - {0, epochs}):
         raise ValueError(
             f"epochs {epochs} received; this schedule divides the learning rate at {_and(base.milestones)} of "

@@ -11,6 +11,7 @@ import yaml
 
 from drnn.data.augment import PADDING_MODES, PaddingMode
 from drnn.models.parts import DECISIONS, NORMS, SCORERS
+from drnn.training.milestones import in_proportion, refuse_late
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Recipe:
         precision: "float32", or "bf16" for autocast where the device computes in it.
         lr: highest learning rate.
         schedule: "step" divides lr by 10 at each milestone; "cosine" warms up linearly, then falls to 0.
-        milestones: epochs at which "step" divides.
+        milestones: epochs at which "step" divides, all before the end.
         warmup_epochs: epochs over which "cosine" rises to lr.
         momentum: of SGD.
         nesterov: Nesterov's form of it.
@@ -61,7 +62,8 @@ class Recipe:
         device: "auto", "cpu", "cuda", "cuda:1", ...
 
     Raises:
-        ValueError: a value out of range, or a name that the registries of `drnn.models.parts` do not have.
+        ValueError: a value out of range, milestones that "step" does not come to, or a name that the registries of
+            `drnn.models.parts` do not have.
     """
 
     name: str = "custom"
@@ -144,6 +146,8 @@ class Recipe:
                     f"recipe field {field} = {name!r} is no name of one; choose {', '.join(map(repr, known[:-1]))}, or "
                     "null for the network's own"
                 )
+        if self.schedule == "step":
+            refuse_late(self.milestones, self.epochs)
         object.__setattr__(self, "milestones", tuple(self.milestones))
 
     def to_dict(self) -> dict:
@@ -193,7 +197,13 @@ def recipe_from_dict(values: dict, base: Recipe | None = None) -> Recipe:
             raise ValueError(
                 f"recipe field {key} = {value!r} is no {formatannotation(kinds[key])}; see drnn train --help"
             )
-    return replace(base or Recipe(), **values)
+    base = base or Recipe()
+    asked = {**base.to_dict(), **values}
+    if asked["schedule"] == "step" and tuple(asked["milestones"]) == base.milestones and asked["epochs"] > 0:
+        scaled = sorted({*in_proportion(base.milestones, asked["epochs"], of=base.epochs)} - {0, asked["epochs"]})
+        fit = len(scaled) == len(base.milestones)
+        refuse_late(base.milestones, asked["epochs"], f"{scaled}, the same shares of it" if fit else "earlier ones")
+    return replace(base, **values)
 
 
 def _is_a(value: object, kind: Any) -> bool:

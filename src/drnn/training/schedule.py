@@ -1,5 +1,6 @@
 """Learning rates as pure functions of progress, which is counted in epochs and may be a fraction."""
 
+from dataclasses import replace
 from math import cos, pi
 
 from drnn.training.recipe import Recipe
@@ -32,6 +33,11 @@ def learning_rate(recipe: Recipe, epoch: float) -> float:
     if recipe.schedule == "step":
         return step_lr(epoch, recipe.lr, recipe.milestones)
     return cosine_lr(epoch, recipe.lr, recipe.epochs, min(recipe.warmup_epochs, recipe.epochs))
+
+
+def shortened(recipe: Recipe, epochs: int) -> Recipe:
+    """The recipe at another length, to look at its beginning: milestones that it no longer comes to are left out."""
+    return replace(recipe, epochs=epochs, milestones=tuple(at for at in recipe.milestones if at < epochs))
 
 
 def rate_weight(recipe: Recipe, epoch: float) -> float:

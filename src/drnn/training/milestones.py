@@ -1,0 +1,31 @@
+"""Epochs at which a learning rate falls, within a run's length and in proportion to it."""
+
+from collections.abc import Sequence
+
+
+def in_proportion(milestones: Sequence[int], epochs: int, of: int) -> tuple[int, ...]:
+    """Milestones of ``of`` epochs at the same shares of ``epochs``, rounded; they may fall together, or on an end.
+
+    Example:
+        >>> in_proportion((150, 250), 100, of=350)
+        (43, 71)
+    """
+    return tuple(round(milestone * epochs / of) for milestone in milestones)
+
+
+def refuse_late(milestones: Sequence[int], epochs: int, instead: str = "earlier ones") -> None:
+    """Whether a run of so many epochs comes to all its milestones.
+
+    Args:
+        milestones: in epochs.
+        epochs: of the run.
+        instead: what to give, for the message.
+
+    Raises:
+        ValueError: one lies at the end or beyond it, and never lowers the learning rate.
+    """
+    if late := [milestone for milestone in milestones if milestone >= epochs]:
+        raise ValueError(
+            f"recipe field milestones = {list(milestones)} received for {epochs} epochs, which end before the learning "
+            f"rate falls at {' and '.join(map(str, late))}; give {instead}, or more epochs"
+        )
