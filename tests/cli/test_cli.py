@@ -128,6 +128,7 @@ def test_lists(capsys):
         (["train", "digits", "--dataset", "cifar"], "did you mean 'cifar10'"),
         (["train", "digits", "--device", "tpu9"], "not usable here"),
         (["train", "cifar10-dr16", "--data_root", "nowhere"], "no CIFAR-10 in nowhere"),
+        (["train", "digits-static", "--norm", "ilvbn"], "norm 'ilvbn' received; no block of this resnet_digits loops"),
         (["eval", "nowhere"], "nowhere has no recipe.yaml"),
         (["models", "xyz*"], "no network matches"),
     ],

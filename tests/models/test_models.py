@@ -155,6 +155,11 @@ def test_unknown_names_and_fields_answer_with_what_there_is():
         ("dr_mobilenetv2", {"target_rate": 0.5, "loops": [1] * 7}, "target_rate 0.5 received; this dr_mobilenetv2 has"),
         ("mobilenetv2", {"target_rate": 0.5, "loops": [2, 1, 1, 1, 1, 1, 1]}, "target_rate 0.5 received"),
         ("resnet20_cifar", {"target_rate": 0.5}, "target_rate 0.5 received; this resnet20_cifar has no gates"),
+        ("resnet20_cifar", {"norm": "ilvbn"}, "norm 'ilvbn' received; no block of this resnet20_cifar loops"),
+        ("resnet20_cifar", {"gate": "linear"}, "gate 'linear' received; no block of this resnet20_cifar loops"),
+        ("mobilenetv2", {"gate_noise": "none"}, "gate_noise 'none' received; no block of this mobilenetv2 loops"),
+        ("aig_resnet50", {"gate_noise": "training"}, "gate_noise 'training' received; no block of this aig_resnet50"),
+        ("dr_resnet53", {"norm": "lvbn", "loops": [1] * 4}, "norm 'lvbn' received; no block of this dr_resnet53"),
     ],
 )
 def test_values_that_do_not_fit_are_refused(name, overrides, message):

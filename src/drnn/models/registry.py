@@ -92,7 +92,7 @@ def create_model(name: str, num_classes: int | None = None, in_chans: int | None
             weights, ``norm="lvbn"``, ``gate_noise="training"``, ``target_rate=0.6``.
 
     Raises:
-        ValueError: unknown name or field, or a value that does not fit.
+        ValueError: unknown name or field, a value that does not fit, or a part of recursive blocks where none loops.
 
     Example:
         >>> model = create_model("dr_resnet16_cifar", num_classes=100)
@@ -122,7 +122,26 @@ def spec_for(name: str, num_classes: int | None = None, in_chans: int | None = N
     if in_chans is not None and isinstance(size := given.get("input_size", spec.input_size), tuple):
         given["input_size"] = (in_chans, *size[1:])
     _check_sizes(given, spec)
-    return _with_target(replace(spec, **given), name, "target_rate" in given)
+    asked = replace(spec, **given)
+    _check_parts_have_a_place(asked, name, given)
+    return _with_target(asked, name, "target_rate" in given)
+
+
+def _check_parts_have_a_place(spec: Spec, name: str, given: dict) -> None:
+    """ValueError for parts of recursive blocks that were given where no block loops."""
+    if _loops(spec):
+        return
+    for field in ("norm", "gate", "gate_noise"):
+        if given.get(field) is not None:
+            raise ValueError(
+                f"{field} {given[field]!r} received; no block of this {name} loops and would have it, so leave it out"
+            )
+
+
+def _loops(spec: Spec) -> bool:
+    """Whether a block runs more than once: of a stage that loops, all but the first do."""
+    stages = zip(spec.blocks, spec.loops, strict=False)  # no loops, or as many as blocks
+    return any(count > 1 and times > 1 for count, times in stages)
 
 
 def _check_sizes(given: dict, own: Spec) -> None:
@@ -146,11 +165,10 @@ def _with_target(spec: Spec, name: str, given: bool) -> Spec:
     """``spec`` without its line's target rate where other fields leave no gates; ValueError for one that was given."""
     if spec.target_rate is None:
         return spec
-    rate, loops = spec.target_rate, zip(spec.blocks, spec.loops, strict=False)  # no loops, or as many as blocks
+    rate = spec.target_rate
     if not (isinstance(rate, Real) and 0 <= rate <= 1):
         raise ValueError(f"target_rate {rate!r} received; a rate lies between 0 and 1")
-    looping = spec.gate is not None and any(count > 1 and times > 1 for count, times in loops)
-    if looping or (isinstance(spec, ResNetSpec) and spec.residual == "aig"):
+    if (spec.gate is not None and _loops(spec)) or (isinstance(spec, ResNetSpec) and spec.residual == "aig"):
         return spec
     if given:
         raise ValueError(f"target_rate {rate} received; this {name} has no gates to hold to it, so leave it out")
