@@ -1,5 +1,6 @@
 """A run from its recipe to its summary: interrupted at any moment, it goes on where it was."""
 
+import logging
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -22,6 +23,17 @@ from drnn.training.session import Session
 from drnn.training.state import save_state
 from drnn.training.tally import require_finite
 from drnn.weights.files import WEIGHTS, fingerprint
+
+IN_MEMORY = ("padding", "padding_mode", "cutout")  # fields that only images in memory use
+FROM_FILES = ("image_size", "min_area", "distortion")  # and that only those read from files do
+logger = logging.getLogger(__name__)
+
+
+def ignored_fields(recipe: Recipe) -> list[str]:
+    """The fields that are not at their defaults, and that the recipe's kind of data does not use."""
+    own = Recipe()
+    unused = IN_MEMORY if recipe.dataset in RECORDS else FROM_FILES
+    return [field for field in unused if getattr(recipe, field) != getattr(own, field)]
 
 
 def load_data(recipe: Recipe) -> AnyDataset:
@@ -70,6 +82,9 @@ def train(
     if recipe.threads:
         torch.set_num_threads(recipe.threads)
     with workers_of(recipe.device) as workers, polite_end() as requests, ExitStack() as held:
+        if workers.first and (ignored := ignored_fields(recipe)):
+            said = ", ".join(f"{field} = {getattr(recipe, field)!r}" for field in ignored)
+            logger.warning("%s received, and ignored: %s data do not use it", said, recipe.dataset)
         source = workers.in_turn(lambda: load_data(recipe))
         torch.manual_seed(recipe.seed)
         model = build_model(recipe, source)

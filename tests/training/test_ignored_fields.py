@@ -1,0 +1,43 @@
+"""A recipe's augmentation that its kind of data does not have is named, where it was asked for."""
+
+import logging
+from dataclasses import replace
+
+import pytest
+from PIL import Image
+
+from drnn.training import RECIPES, Recipe, find_recipe, train
+from drnn.training.trainer import ignored_fields
+
+TINY = Recipe(model="resnet_digits", image_size=8, epochs=1, batch_size=4, threads=1, workers=0, held_out=2)
+
+
+@pytest.mark.parametrize("kind", ["imagefolder", "huggingface", "webdataset"])
+def test_fields_of_the_other_kind_of_data_are_found(kind):
+    memory, files = Recipe(dataset="digits"), Recipe(dataset=kind)
+    asked = {"padding": 4, "padding_mode": "reflect", "cutout": 8, "min_area": 0.5, "distortion": True, "flip": True}
+    assert ignored_fields(memory) == ignored_fields(files) == []
+    assert ignored_fields(replace(files, **asked)) == ["padding", "padding_mode", "cutout"]
+    assert ignored_fields(replace(memory, **asked)) == ["min_area", "distortion"]
+    assert ignored_fields(replace(memory, image_size=64)) == ["image_size"]
+    assert ignored_fields(replace(files, image_size=64)) == []
+
+
+def test_no_built_in_recipe_asks_for_what_its_data_ignore():
+    assert {name: ignored_fields(find_recipe(name)) for name in RECIPES} == {name: [] for name in RECIPES}
+
+
+def test_training_says_it_in_one_line(tmp_path, caplog):
+    for part in ("train", "val"):
+        for name in ("ant", "bee"):
+            (tmp_path / "data" / part / name).mkdir(parents=True)
+            for number in range(5):
+                Image.new("RGB", (8, 8)).save(tmp_path / "data" / part / name / f"{number}.png")
+    recipe = replace(TINY, dataset="imagefolder", data_root=str(tmp_path / "data"), cutout=4, padding=2)
+    with caplog.at_level(logging.WARNING):
+        train(recipe, tmp_path / "asked", progress=False)
+    (line,) = (record.getMessage() for record in caplog.records if "ignored" in record.getMessage())
+    assert line == "padding = 2, cutout = 4 received, and ignored: imagefolder data do not use it"
+    caplog.clear()
+    train(replace(recipe, cutout=0, padding=1), tmp_path / "plain", progress=False)
+    assert not [record for record in caplog.records if "ignored" in record.getMessage()]
