@@ -11,7 +11,7 @@ from drnn.training.session import Session
 def test_the_whole_imagenet_path(folder, tmp_path, monkeypatch, capsys):
     """An ImageNet recipe on an image folder, stopped in mid-epoch, goes on to the same bits and evaluates again."""
     options = ["--data_root", str(folder), "--image_size", "32", "--batch_size", "12", "--epochs", "2", "--workers",
-               "0", "--threads", "1", "--quiet", "--model", "dr_resnet16_cifar"]  # fmt: skip
+               "0", "--threads", "1", "--quiet", "--model", "dr_resnet16_cifar", "--milestones", "[1]"]  # fmt: skip
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     assert main(["train", "imagenet-dr35", "--out", str(whole), *options]) == 0
     update = Session.update
@@ -35,8 +35,8 @@ def test_the_whole_imagenet_path(folder, tmp_path, monkeypatch, capsys):
 
 def test_a_bottleneck_network_of_table_2_trains_on_an_image_folder(folder, tmp_path):
     recipe = replace(
-        find_recipe("imagenet-dr35"), data_root=str(folder), image_size=32, batch_size=30, epochs=1, workers=2,
-        threads=1, held_out=20,
+        find_recipe("imagenet-dr35"), data_root=str(folder), image_size=32, batch_size=30, epochs=1, milestones=(),
+        workers=2, threads=1, held_out=20,
     )  # fmt: skip
     summary = train(recipe, tmp_path / "run", progress=False)
     assert summary["images"] == 20

@@ -107,6 +107,7 @@ def test_only_the_images_that_are_timed_are_normalised_for_that(run, monkeypatch
 def test_the_curve_of_a_run_on_image_files(device, pictures, tmp_path):
     recipe = replace(
         find_recipe("imagenet-dr35"), model="dr_resnet16_cifar", data_root=str(pictures), image_size=32, batch_size=12,
+        milestones=(),
         epochs=1, workers=0, threads=1, device="cpu",
     )  # fmt: skip
     train(recipe, tmp_path / "run", progress=False)

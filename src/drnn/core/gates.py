@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from drnn.core.modes import autocasts
+
 START_PROBABILITY = 0.85
 
 
@@ -108,10 +110,9 @@ class TrainingNoise(AlwaysNoisy):
 
 def without_autocast(ask: Callable[[Tensor], Tensor], x: Tensor, dtype: torch.dtype) -> Tensor:
     """``ask(x)`` in ``dtype`` whatever autocast says: margins are small, and a tie of rounded scores leaves."""
-    kind = x.device.type
-    if not (torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)):  # "meta" knows no autocast
+    if not autocasts(x):
         return ask(x)
-    with torch.autocast(kind, enabled=False):
+    with torch.autocast(x.device.type, enabled=False):
         return ask(x.to(dtype))
 
 

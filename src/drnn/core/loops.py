@@ -6,9 +6,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules import module as torch_module
 
+from drnn.core.modes import has_derivative
 from drnn.core.norms import LEAVING, LoopGroups
 from drnn.core.record import LoopStep
-from drnn.core.rows import Join, Part, close_ranks, has_derivative, put, ranks
+from drnn.core.rows import Join, Part, close_ranks, put, ranks
 from drnn.core.sorting import loop_sorting
 
 Result = tuple[Tensor, list[LoopStep]]

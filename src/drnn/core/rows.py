@@ -5,14 +5,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
+
+from drnn.core.modes import has_derivative
 
 LARGE = 2**17  # bytes of an image from which gathering and writing it costs more than a call of its own
-
-
-def has_derivative(x: Tensor) -> bool:
-    """Whether autograd follows x, backwards or forwards: then it is not written into, and not read as bytes."""
-    return (torch.is_grad_enabled() and x.requires_grad) or forward_ad._current_level >= 0
 
 
 def take(x: Tensor, rows: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from drnn.core import LVBN2d
-from drnn.core.rows import has_derivative
+from drnn.core.modes import autocasts, has_derivative
 from drnn.inference.laid_out import ConvArgs, LaidOutWeights, Made, can_fuse
 
 
@@ -46,7 +46,7 @@ def finish(y: Tensor, residual: Tensor | None, activation: str | None) -> Tensor
 
 def can_fuse_now(x: Tensor) -> bool:
     """Fused kernels take images, have no derivative, and are unknown to compilers, tracers and autocast."""
-    if x.numel() == 0 or torch.compiler.is_compiling() or torch.is_autocast_enabled(x.device.type):
+    if x.numel() == 0 or torch.compiler.is_compiling() or autocasts(x):
         return False
     return not (torch.jit.is_tracing() or has_derivative(x))  # type: ignore[attr-defined]
 
@@ -146,7 +146,7 @@ class FoldedConv2d(nn.Module, ABC):
         return self._lays_out and x.device.type == "cpu" and x.dtype == torch.float32 and can_fuse_now(x)
 
     def _can_fuse_on_gpu(self, x: Tensor) -> bool:
-        return self.fuse and self._fits_cudnn and has_fused_cudnn(x) and can_fuse_now(x)
+        return self.fuse and self._fits_cudnn and can_fuse_now(x) and has_fused_cudnn(x)
 
     def _apply(self, fn, recurse=True):
         self._forget()

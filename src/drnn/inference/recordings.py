@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from drnn.core.rows import has_derivative
+from drnn.core.modes import autocasts, has_derivative
 from drnn.cuda_graphs import Replay, record
 
 Work = Callable[[Tensor], Tensor]
@@ -91,4 +91,4 @@ class Recordings:
 
 
 def _is_special(x: Tensor) -> bool:
-    return has_derivative(x) or torch.is_autocast_enabled(x.device.type)
+    return has_derivative(x) or autocasts(x)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from drnn.core import GateRecord, RecursiveBlock
+from drnn.core.modes import autocasts
 from drnn.models.aig import AdaptiveBlock
 from drnn.models.preprocessing import Preprocessing
 
@@ -94,7 +95,7 @@ class Classifier(nn.Module):
                 "Add a batch dimension with x[None], convert with x.float(), or build the network with in_chans=..."
             )
         own = _dtype_of(self._modules.get("conv1"))
-        if x.dtype != own and own is not None and not _autocasts(x):
+        if x.dtype != own and own is not None and not autocasts(x):
             raise ValueError(
                 f"{self.name} received images of {x.dtype}; its weights are {own}. Convert with x.to({own}) or "
                 f"model.to({x.dtype}), or run it under torch.autocast"
@@ -110,11 +111,6 @@ def _dtype_of(layer: nn.Module | None) -> torch.dtype | None:
                 if value is not None and value.is_floating_point():
                     return value.dtype
     return None
-
-
-def _autocasts(x: Tensor) -> bool:
-    kind = x.device.type
-    return torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)  # "meta" knows no autocast
 
 
 def run_with_gates(parts: Iterable[Callable[[Tensor], Tensor]], x: Tensor) -> tuple[Tensor, list[GateRecord]]:

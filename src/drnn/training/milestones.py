@@ -27,5 +27,5 @@ def refuse_late(milestones: Sequence[int], epochs: int, instead: str = "earlier 
     if late := [milestone for milestone in milestones if milestone >= epochs]:
         raise ValueError(
             f"recipe field milestones = {list(milestones)} received for {epochs} epochs, which end before the learning "
-            f"rate falls at {' and '.join(map(str, late))}; give {instead}, or more epochs"
+            f"rate falls at {' and '.join(map(str, late))}; give {instead}, [] for none, or more epochs"
         )
