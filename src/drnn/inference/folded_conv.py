@@ -45,10 +45,10 @@ def finish(y: Tensor, residual: Tensor | None, activation: str | None) -> Tensor
 
 
 def can_fuse_now(x: Tensor) -> bool:
-    """Fused kernels take images, have no derivative, and are unknown to compilers, tracers and autocast."""
-    if x.numel() == 0 or torch.compiler.is_compiling() or autocasts(x):
+    """Fused kernels take images, have no derivative, and are unknown to compilers and tracers."""
+    if x.numel() == 0 or torch.compiler.is_compiling() or torch.jit.is_tracing():  # type: ignore[attr-defined]
         return False
-    return not (torch.jit.is_tracing() or has_derivative(x))  # type: ignore[attr-defined]
+    return not has_derivative(x)
 
 
 def has_fused_cudnn(x: Tensor) -> bool:
@@ -111,7 +111,7 @@ class FoldedConv2d(nn.Module, ABC):
     def _forget(self) -> None:
         """What was made of weights that are no longer there, or are elsewhere; the next call makes it again."""
         self._laid_out, self._fits_cudnn = LaidOutWeights(), True
-        self._made: dict[int, Made] = {}
+        self._made: dict[int, tuple[Made, ...]] = {}
 
     def forward(
         self, x: Tensor, loop: int = 0, activation: str | None = None, residual: Tensor | None = None
@@ -140,13 +140,15 @@ class FoldedConv2d(nn.Module, ABC):
 
     def bytes_made(self) -> int:
         """Of what was made of the weights for the sizes and loops met so far, and is kept beside them."""
-        return self._laid_out.nbytes + sum(part.nbytes for made in self._made.values() for part in made.tensors)
+        return self._laid_out.nbytes + sum(part.tensor.nbytes for made in self._made.values() for part in made)
 
     def _can_fuse(self, x: Tensor) -> bool:
-        return self._lays_out and x.device.type == "cpu" and x.dtype == torch.float32 and can_fuse_now(x)
+        if not (self._lays_out and x.device.type == "cpu" and x.dtype == torch.float32):
+            return False
+        return not torch.is_autocast_enabled("cpu") and can_fuse_now(x)
 
     def _can_fuse_on_gpu(self, x: Tensor) -> bool:
-        return self.fuse and self._fits_cudnn and can_fuse_now(x) and has_fused_cudnn(x)
+        return self.fuse and self._fits_cudnn and not autocasts(x) and can_fuse_now(x) and has_fused_cudnn(x)
 
     def _apply(self, fn, recurse=True):
         self._forget()

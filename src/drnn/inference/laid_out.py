@@ -11,28 +11,20 @@ ConvArgs = tuple[list[int], list[int], list[int], int]  # padding, stride, dilat
 
 
 class Made(NamedTuple):
-    """Tensors made of others, kept for as long as those are the same and unchanged."""
+    """A tensor made of another, kept for as long as that is the same and unchanged."""
 
-    tensors: tuple[Tensor, ...]
-    sources: tuple[Tensor, ...]
-    versions: tuple[int, ...]
+    tensor: Tensor
+    source: Tensor
+    version: int | None  # how often the source had been written into; tensors of inference mode do not count it
 
     @classmethod
-    def of(cls, sources: tuple[Tensor, ...], *tensors: Tensor) -> "Made":
-        """What was made of ``sources`` as they are now."""
-        return cls(tensors, sources, tuple(map(version_of, sources)))
+    def of(cls, source: Tensor, tensor: Tensor) -> "Made":
+        """What was made of ``source`` as it is now."""
+        return cls(tensor, source, None if source.is_inference() else source._version)
 
-    def fits(self, *sources: Tensor) -> bool:
-        """Whether it was made of these very tensors, and nobody has written into them since."""
-        for source, own, version in zip(sources, self.sources, self.versions, strict=True):
-            if source is not own or version_of(source) != version:
-                return False
-        return True
-
-
-def version_of(source: Tensor) -> int:
-    """How often torch has written into a tensor, as far as it counts: not for tensors of inference mode."""
-    return 0 if source.is_inference() else source._version
+    def fits(self, source: Tensor) -> bool:
+        """Whether it was made of this very tensor, and nobody has written into that since."""
+        return source is self.source and (self.version is None or source._version == self.version)
 
 
 class LaidOutWeights:
@@ -57,7 +49,7 @@ class LaidOutWeights:
     @property
     def nbytes(self) -> int:
         """Of all of them, without what oneDNN may add to fill up its blocks."""
-        weights = [weight for made in list(self._weights.values()) for weight in made.tensors]
+        weights = [made.tensor for made in list(self._weights.values())]
         return sum(weight.numel() * weight.element_size() for weight in weights)
 
     def get(self, loop: int, weight: Tensor, x: Tensor, conv_args: ConvArgs) -> Tensor:
@@ -70,7 +62,7 @@ class LaidOutWeights:
         met = (torch.get_num_threads(), images, *size)
         found = self._weights.get((loop, self._layouts.get(met)))
         if found is not None and found.fits(weight):
-            return found.tensors[0]
+            return found.tensor
         made = torch.ops.mkldnn._reorder_convolution_weight(weight, *conv_args, [images, *x.shape[1:]])
         layout = layout_of(made)
         if len(self._layouts) >= MOST_SIZES:
@@ -78,8 +70,8 @@ class LaidOutWeights:
         self._layouts[met] = next((known for known in list(self._layouts.values()) if known == layout), layout)
         kept = self._weights.get((loop, layout))
         if kept is None or not kept.fits(weight):
-            kept = self._weights[loop, layout] = Made.of((weight,), made)
-        return kept.tensors[0]
+            kept = self._weights[loop, layout] = Made.of(weight, made)
+        return kept.tensor
 
 
 def layout_of(weight: Tensor) -> bytes:

@@ -99,14 +99,15 @@ class SharedConv2d(FoldedConv2d):
             return add_relu(scaled(x, weight, bias, scale, self.conv_args), residual)
         return finish(scaled(x, weight, bias, scale, self.conv_args), residual, activation)
 
-    def _factors(self, loop: int) -> tuple[Tensor, ...]:
+    def _factors(self, loop: int) -> tuple[Tensor, Tensor]:
         """Scale ``(1, C, 1, 1)`` of a loop, and what is added before it."""
         scale, bias = self._buffers[f"scale{loop}"], self._buffers[f"bias{loop}"]
         assert scale is not None
         assert bias is not None
         made = self._made.get(loop)
-        if made is None or not made.fits(scale, bias):
+        if made is None or not (made[0].fits(scale) and made[1].fits(bias)):
             with torch.no_grad():
                 divisor = torch.where(scale.abs() < LEAST_SCALE, LEAST_SCALE, scale)
-                made = self._made[loop] = Made.of((scale, bias), divisor[None, :, None, None], bias / divisor)
-        return made.tensors
+                made = Made.of(scale, divisor[None, :, None, None]), Made.of(bias, bias / divisor)
+                self._made[loop] = made
+        return made[0].tensor, made[1].tensor
