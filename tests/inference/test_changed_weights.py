@@ -13,6 +13,7 @@ from drnn.inference.laid_out import LaidOutWeights, can_fuse
 from .networks import assert_equal, lively, pictures
 
 needs_kernels = pytest.mark.skipif(not can_fuse(), reason="this torch has no fused kernels")
+DEPRECATED = ("ignore:.torch.jit:FutureWarning", "ignore:.torch.jit:DeprecationWarning")  # before torch 2.15
 WIDE = {"width": 64, "blocks": (1, 2), "loops": (1, 3)}  # shares the weights of its loops
 
 
@@ -71,7 +72,7 @@ def test_weights_that_stay_are_laid_out_once(monkeypatch):
     network(x)
 
 
-@pytest.mark.filterwarnings("ignore:.torch.jit:FutureWarning")  # by torch's own derivatives
+@pytest.mark.filterwarnings(*DEPRECATED)  # by torch's own derivatives
 @pytest.mark.parametrize("form", [None, {"share": True}, {"share": False}], ids=["plain", "shared", "copied"])
 def test_forward_derivatives_are_those_of_the_masked_form(form):
     model = pair()
@@ -85,7 +86,7 @@ def test_forward_derivatives_are_those_of_the_masked_form(form):
     torch.testing.assert_close(got, expected, rtol=1e-3, atol=1e-4 * float(expected.abs().max()))
 
 
-@pytest.mark.filterwarnings("ignore:.torch.jit:FutureWarning", "ignore::torch.jit.TracerWarning")
+@pytest.mark.filterwarnings(*DEPRECATED, "ignore::torch.jit.TracerWarning")
 def test_a_network_that_masks_can_be_traced():
     model, x = pair(), pictures(2, (3, 32, 32))
     masked = drnn.optimize(model, mask=True)

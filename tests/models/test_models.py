@@ -305,6 +305,7 @@ def test_the_training_form_is_traced_for_free_sizes():
     assert any("lerp" in str(node.target) for node in program.graph.nodes)
 
 
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # by the compiler of torch 2.11
 @pytest.mark.parametrize("training", [True, False])
 def test_the_dense_form_is_one_graph_without_breaks(training):
     torch.manual_seed(0)

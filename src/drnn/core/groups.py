@@ -54,31 +54,27 @@ class LoopGroups:
             self._made[key] = self._numbers(values, dtype)
         return self._made[key]
 
-    @torch.no_grad()
     def _numbers(self, values: int, dtype: torch.dtype) -> GroupNumbers:
         assert isinstance(self.arrives, Tensor)
         assert isinstance(self.executes, Tensor)
-        users = torch.stack([self.executes, ~self.executes]).to(dtype)
-        members = users * self.arrives
-        images = members.sum(1, keepdim=True)
-        count = images * values
-        enough = count > 1
-        more = enough[:, 0].long()
-        per_value = enough / count.clamp(min=1)  # of count's dtype
-        unbiased = count / (count - 1).clamp(min=1)
-        share = members / images.clamp(min=1)
-        moves = more.to(dtype)
-        return GroupNumbers(
-            self.executes[:, None],
-            self.arrives[:, None],
-            share,
-            users,
-            enough,
-            more,
-            moves,
-            per_value,
-            unbiased,
-        )
+        with torch.no_grad():  # as a decorator it stops the compiler of torch 2.11
+            users = torch.stack([self.executes, ~self.executes]).to(dtype)
+            members = users * self.arrives
+            images = members.sum(1, keepdim=True)
+            count = images * values
+            enough = count > 1
+            more = enough[:, 0].long()
+            return GroupNumbers(
+                executes=self.executes[:, None],
+                arrives=self.arrives[:, None],
+                share=members / images.clamp(min=1),
+                users=users,
+                enough=enough,
+                more=more,
+                moves=more.to(dtype),
+                per_value=enough / count.clamp(min=1),  # of count's dtype
+                unbiased=count / (count - 1).clamp(min=1),
+            )
 
 
 def totals(weights: Tensor, values: Tensor) -> Tensor:
