@@ -1,7 +1,7 @@
 """The gate: a score per image, and a decision from the score. Index 1 of the two scores means *execute*."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
@@ -108,12 +108,12 @@ class TrainingNoise(AlwaysNoisy):
         return super().disturb(margin) if self.training else margin
 
 
-def without_autocast(ask: Callable[[Tensor], Tensor], x: Tensor, dtype: torch.dtype) -> Tensor:
-    """``ask(x)`` in ``dtype`` whatever autocast says: margins are small, and a tie of rounded scores leaves."""
+def without_autocast(ask: Callable[[Tensor], Tensor], x: Tensor, weights: Iterable[Tensor]) -> Tensor:
+    """``ask(x)`` in the dtype of ``weights``, whatever autocast says: margins are small, and a tie leaves."""
     if not autocasts(x):
         return ask(x)
     with torch.autocast(x.device.type, enabled=False):
-        return ask(x.to(dtype))
+        return ask(x.to(next(iter(weights), x).dtype))
 
 
 class Gate(nn.Module):
@@ -133,7 +133,7 @@ class Gate(nn.Module):
 
     def forward(self, x: Tensor) -> GateDecision:
         """Ask whether each image of x ``(N, C, H, W)`` goes on; in the precision of its weights under autocast, too."""
-        answer = self.decide(without_autocast(self.scorer, x, next(self.scorer.parameters(), x).dtype))
+        answer = self.decide(without_autocast(self.scorer, x, self.scorer.parameters()))
         return answer if self.training else GateDecision(answer.margin, answer.deciding_margin - self.threshold)
 
 

@@ -57,7 +57,7 @@ class FoldedGate(Gate):
     def forward(self, x: Tensor) -> GateDecision:
         """Ask whether each image of x ``(N, C, H, W)`` goes on."""
         refuse_training(self)
-        margin = without_autocast(self.margin, x, self.weight.dtype)
+        margin = without_autocast(self.margin, x, (self.weight,))
         return GateDecision(margin, margin - self.threshold)
 
     def margin(self, x: Tensor) -> Tensor:
