@@ -6,7 +6,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from drnn.training import Recipe, find_recipe
-from drnn.training.milestones import in_proportion
+from drnn.training.milestones import fit_in, in_proportion
 from drnn.training.recipe import recipe_from_dict
 from drnn.training.recipes import CIFAR10_MODELS
 
@@ -186,7 +186,7 @@ def _scaled(base: Recipe, epochs: int) -> dict:
     if epochs == base.epochs:
         return {}
     scaled = in_proportion(base.milestones, epochs, of=base.epochs)
-    if list(scaled) != sorted({*scaled} - {0, epochs}):
+    if not fit_in(scaled, epochs):
         raise ValueError(
             f"epochs {epochs} received; this schedule divides the learning rate at {_and(base.milestones)} of "
             f"{base.epochs} epochs, and that would be at {_and(scaled)} of {epochs}: give more"

@@ -13,6 +13,16 @@ def in_proportion(milestones: Sequence[int], epochs: int, of: int) -> tuple[int,
     return tuple(round(milestone * epochs / of) for milestone in milestones)
 
 
+def fit_in(milestones: Sequence[int], epochs: int) -> bool:
+    """Whether they rise one by one, and none lies on an end of a run of so many epochs.
+
+    Example:
+        >>> fit_in((43, 71), 100), fit_in((0, 1), 2)
+        (True, False)
+    """
+    return list(milestones) == sorted({*milestones} - {0, epochs})
+
+
 def refuse_late(milestones: Sequence[int], epochs: int, instead: str = "earlier ones") -> None:
     """Whether a run of so many epochs comes to all its milestones.
 

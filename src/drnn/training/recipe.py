@@ -11,7 +11,7 @@ import yaml
 
 from drnn.data.augment import PADDING_MODES, PaddingMode
 from drnn.models.parts import DECISIONS, NORMS, SCORERS
-from drnn.training.milestones import in_proportion, refuse_late
+from drnn.training.milestones import fit_in, in_proportion, refuse_late
 
 
 @dataclass(frozen=True)
@@ -200,9 +200,9 @@ def recipe_from_dict(values: dict, base: Recipe | None = None) -> Recipe:
     base = base or Recipe()
     asked = {**base.to_dict(), **values}
     if asked["schedule"] == "step" and tuple(asked["milestones"]) == base.milestones and asked["epochs"] > 0:
-        scaled = sorted({*in_proportion(base.milestones, asked["epochs"], of=base.epochs)} - {0, asked["epochs"]})
-        fit = len(scaled) == len(base.milestones)
-        refuse_late(base.milestones, asked["epochs"], f"{scaled}, the same shares of it" if fit else "earlier ones")
+        scaled = sorted(in_proportion(base.milestones, asked["epochs"], of=base.epochs))
+        instead = f"{scaled}, the same shares of it" if fit_in(scaled, asked["epochs"]) else "earlier ones"
+        refuse_late(base.milestones, asked["epochs"], instead)
     return replace(base, **values)
 
 
