@@ -32,13 +32,12 @@ def table1() -> str:
 
 def table1_short() -> str:
     """What a newcomer asks of Table 1: errors, multiply-adds and time, a line a network and schedule."""
-    rows = [
-        (results[0]["recipe"]["epochs"], *row)
-        for folder in _labels("*")
-        if folder.name in SCHEDULES
-        for results in [read_results(folder)]
-        for row in outcomes(results, times_of(folder, results))
-    ]
+    rows: list[tuple] = []
+    for folder in _labels("*"):
+        if folder.name in SCHEDULES:
+            results = read_results(folder)
+            epochs = results[0]["recipe"]["epochs"]
+            rows += [(epochs, *row) for row in outcomes(results, times_of(folder, results))]
     return table(("epochs", *OUTCOME), rows)
 
 

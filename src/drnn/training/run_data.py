@@ -21,7 +21,11 @@ def require_classes(folder: Path, source: Source) -> None:
     Raises:
         ValueError: other names, or another order of them; or a damaged record.
     """
-    there, here = _record(folder).get("classes"), list(source.classes)
+    _compare_classes(folder, _record(folder), source)
+
+
+def _compare_classes(folder: Path, record: dict, source: Source) -> None:
+    there, here = record.get("classes"), list(source.classes)
     if there is None or there == here:
         return
     kind = "the same classes in another order" if sorted(there) == sorted(here) else "other classes"
@@ -37,8 +41,9 @@ def require_order(folder: Path, source: Source) -> None:
     Raises:
         ValueError: as `require_classes`, or another number of training images.
     """
-    require_classes(folder, source)
-    there = _record(folder).get("num_train", source.num_train)
+    record = _record(folder)
+    _compare_classes(folder, record, source)
+    there = record.get("num_train", source.num_train)
     if there != source.num_train:
         raise ValueError(
             f"{folder} was trained on {there} images, and there are {source.num_train} here, which come in another "
