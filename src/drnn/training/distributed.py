@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from importlib import import_module
 from typing import TypeVar
 
 import torch
@@ -176,6 +177,7 @@ def workers_of(device_name: str) -> Iterator[Workers]:
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
     backend = "nccl" if device.type == "cuda" else "gloo"
     store = dist.PrefixStore(f"attempt-{attempt}", store)  # pyright: ignore[reportPrivateImportUsage]
+    import_module("torch._dynamo")  # as optimisers do: while the group's threads ran, processes aborted at their end
     dist.init_process_group(backend, store=store, rank=rank, world_size=processes)
     try:
         yield Workers(device, Share(rank, processes))
