@@ -74,7 +74,8 @@ def _experiment(folder: Path, show: Callable[[Path], str]) -> str:
     lines = [
         f"**{folder.relative_to(CIFAR10).as_posix()}**: {recipe['epochs']} epochs on {images} images, batch "
         f"{recipe['batch_size']}, lr {recipe['lr']:g} ({recipe['schedule']}), cutout {recipe['cutout'] or 'none'}, "
-        f"padding with {recipe.get('padding_mode', 'zeros')}, tested on {tested}.",
+        f"padding with {recipe.get('padding_mode', 'zeros')}, {recipe.get('precision', 'float32')}, "
+        f"tested on {tested}.",
         show(folder),
         f"From `{place}/*.json`: `{commands}`, seeds {seeds}, commits {commits}, {where}. Minutes a run: {minutes}.\n",
     ]

@@ -26,6 +26,7 @@ TOLD = {  # fields of the recipe that may be changed: their word in a label, and
     "gate_noise": ("noise", "when the gate draws lots"),
     "target_rate": ("target", "another target rate"),
     "rate_weight": ("lambda", "another weight of the target-rate loss"),
+    "precision": ("precision", "float32, or bf16 under autocast"),
 }
 OF_GATES = {"gate", "gate_noise", "target_rate"}
 TESTED_ON = {"held_out": 5000}  # the ablation: it is there to choose by
