@@ -9,7 +9,7 @@ from drnn.bench.inference import read_entries, run_cases, straight_line
 from drnn.bench.measure import measure
 from drnn.bench.picture import draw_times
 from drnn.bench.report import markdown
-from drnn.bench.subjects import Case, macs_of, script_for
+from drnn.bench.subjects import Case, script_for
 from drnn.costs import count_costs, count_params
 
 PAIR = ("dr_resnet_digits", "resnet_digits")
@@ -23,7 +23,8 @@ def test_a_measurement_says_what_it_is_and_a_file_is_added_to(tmp_path):
     assert list(run_cases(cases, 1, file)) == []
     entries = read_entries(file)
     script = script_for(cases[0], create_model(PAIR[0]))
-    macs = macs_of(script, count_costs(create_model(PAIR[0]))).view(3, 2).double().mean(1)  # of each round, an image
+    costs = count_costs(create_model(PAIR[0]))
+    macs = costs.macs_per_image(script.record(costs.slots)).view(3, 2).double().mean(1)  # of each round, an image
     assert macs.min() < macs.max()
     for entry in entries:
         assert entry["macs_mean"] == pytest.approx(float(macs.mean()))

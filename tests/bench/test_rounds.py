@@ -11,7 +11,7 @@ from drnn.bench.subjects import build, costs_of
 def pair_of(turns):
     """A pair of networks that notes its turns."""
     return Pair(build("dr_resnet_digits", "plain", 0), torch.nn.Flatten(), costs_of("dr_resnet_digits"), 1,
-                (torch.zeros(1, 1, 8, 8),), turns.append, [1] * 3, torch.zeros(3), 0.5, "scripted")  # fmt: skip
+                (torch.zeros(1, 1, 8, 8),), turns.append, (), "scripted")  # fmt: skip
 
 
 @pytest.mark.parametrize(("device", "before"), [("cpu", [0]), ("cuda:0", [0, 1, 2])])

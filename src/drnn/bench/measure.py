@@ -19,9 +19,7 @@ from drnn.bench.subjects import (
     input_size_of,
     is_foreign,
     is_run,
-    macs_of,
     script_for,
-    share_of_loops,
     static_macs_of,
 )
 from drnn.bench.trained import trained_pair
@@ -69,9 +67,7 @@ def scripted_pair(case: Case) -> Pair:
         static_macs=static_macs_of(case.second),
         batches=(x,),
         run=lambda turn: run_script(scripted, x, turn, 0),
-        macs=[int(macs.sum()) for macs in macs_of(script, costs).split(case.batch_size)],
-        totals=script.totals,
-        share=share_of_loops(script, costs),
+        records=scripted.records,
         gates="scripted",
     )
 
@@ -79,23 +75,24 @@ def scripted_pair(case: Case) -> Pair:
 def measure_pair(case: Case, pair: Pair) -> dict:
     """A recursive network against a static one."""
     times, ends = time_rounds(pair, case.rounds, case.device)
-    mean, static = sum(pair.macs) / len(pair.totals), pair.static_macs
+    totals, spent, share = pair.executed.sum(1), pair.macs, pair.share
+    mean, static = sum(spent) / len(totals), pair.static_macs
     efficiency = [
         (theirs / ours) / (static * case.batch_size / macs)
-        for ours, theirs, macs in zip(times.first_s, times.second_s, pair.macs, strict=True)
+        for ours, theirs, macs in zip(times.first_s, times.second_s, spent, strict=True)
     ]
     limit = [
-        theirs / (closed + pair.share * (opened - closed)) / (static / mean)
+        theirs / (closed + share * (opened - closed)) / (static / mean)
         for theirs, closed, opened in zip(times.second_s, ends.first_s, ends.second_s, strict=True)
     ]
     sides = (partial(pair.run, 0), partial(pair.second, pair.batch(0)))
     return {
-        **_common(case, times, len(pair.totals)),
+        **_common(case, times, len(totals)),
         "gates": pair.gates,
         "peak_bytes": [peak_bytes(work, case.device) for work in sides],
         "weight_bytes": [weight_bytes(model) for model in (pair.first, pair.second)],
-        "mean_loops": float(pair.totals.double().mean()),
-        "std_loops": float(pair.totals.double().std(correction=0)),
+        "mean_loops": float(totals.double().mean()),
+        "std_loops": float(totals.double().std(correction=0)),
         "max_loops": sum(pair.costs.slots),
         "macs_mean": mean,
         "static_macs": static,

@@ -1,13 +1,14 @@
 """Two networks that are timed against each other, and which can be."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from drnn.bench.subjects import input_size_of, is_foreign, is_run, skeleton
-from drnn.core import Gate, RecursiveBlock
+from drnn.core import Gate, GateRecord, RecursiveBlock
 from drnn.costs import Costs
 from drnn.models import Classifier
 from drnn.models.classifier import GATED
@@ -24,9 +25,7 @@ class Pair:
         static_macs: of the second, an image.
         batches: R batches ``(N, C, H, W)``, or one for all rounds.
         run: runs the first on the batch of a round.
-        macs: executed by the first in each round's batch, R values.
-        totals: loops of every image, int64 ``(R * N,)``.
-        share: multiply-adds executed inside loops, of those of all loops of all images.
+        records: what the first executes of each round's batch, R of them.
         gates: "scripted" or "as trained".
     """
 
@@ -36,14 +35,28 @@ class Pair:
     static_macs: int
     batches: tuple[Tensor, ...]
     run: Callable[[int], object]
-    macs: list[int]
-    totals: Tensor
-    share: float
+    records: Sequence[GateRecord]
     gates: str
 
     def batch(self, turn: int) -> Tensor:
         """The images of a round."""
         return self.batches[turn % len(self.batches)]
+
+    @property
+    def executed(self) -> Tensor:
+        """Loop slots of every image, bool ``(R * N, T)``."""
+        return torch.cat([record.executed for record in self.records]).cpu()
+
+    @property
+    def macs(self) -> list[int]:
+        """Multiply-adds of each round's batch, R values."""
+        return [int(self.costs.macs_per_image(record).sum()) for record in self.records]
+
+    @property
+    def share(self) -> float:
+        """Multiply-adds executed inside loops, of those of all loops of all images."""
+        executed, every = self.executed, torch.tensor(self.costs.loop_macs)
+        return int((executed * every).sum()) / (int(every.sum()) * len(executed))
 
 
 def refuse_foreign(*names: str) -> None:

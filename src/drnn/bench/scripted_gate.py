@@ -40,16 +40,16 @@ class Scripted:
     """
 
     def __init__(self, model: Classifier, script: LoopScript, batch_size: int, device: str = "cpu"):
-        self.model, self.batches = model, script.loops.split(batch_size)
+        self.model = model
         self.blocks: list[Any] = [block for block in model.modules() if isinstance(getattr(block, "gate", None), Gate)]
-        if len(self.blocks) != script.loops.shape[1]:
-            raise ValueError(f"a script of {script.loops.shape[1]} blocks received for a network of {len(self.blocks)}")
+        slots = tuple(block.num_loops for block in self.blocks)
+        self.records = [batch.record(slots) for batch in script.split(batch_size)]
         self.plans = [
             [
                 margins_of(loops, device, asked_always(block))
-                for loops, block in zip(batch.unbind(1), self.blocks, strict=True)
+                for loops, block in zip(batch.loops.unbind(1), self.blocks, strict=True)
             ]
-            for batch in self.batches
+            for batch in script.split(batch_size)
         ]
         for block in self.blocks:
             block.gate = ScriptedGate(block.gate)
@@ -69,9 +69,7 @@ class Scripted:
         """
         self.prepare(batch)
         executed = self.model.forward_with_gates(x)[1].executed.cpu()
-        slots = torch.cat([torch.full((block.num_loops,), i) for i, block in enumerate(self.blocks)])
-        done = torch.zeros_like(self.batches[batch]).index_add_(1, slots, executed.long())
-        if not torch.equal(done, self.batches[batch]):
+        if not torch.equal(executed, self.records[batch].executed):
             raise RuntimeError("the network executed other loops than its script says; its times would mean nothing")
 
 

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from drnn.core import GateRecord
+
 
 @dataclass(frozen=True)
 class LoopScript:
@@ -16,6 +18,30 @@ class LoopScript:
     def totals(self) -> Tensor:
         """Loops of each image, ``(P,)``."""
         return self.loops.sum(1)
+
+    def split(self, batch_size: int) -> "list[LoopScript]":
+        """Batches of at most so many images."""
+        return [LoopScript(loops) for loops in self.loops.split(batch_size)]
+
+    def record(self, slots: tuple[int, ...]) -> GateRecord:
+        """What the gates of blocks with ``slots`` loops do that follow the script, ``(P, T)``.
+
+        Raises:
+            ValueError: another number of blocks.
+
+        Example:
+            >>> script = LoopScript(torch.tensor([[1, 0], [2, 3]]))
+            >>> script.record((2, 3)).executed.int().tolist()
+            [[1, 0, 0, 0, 0], [1, 1, 1, 1, 1]]
+            >>> script.record((2, 3)).arrived.int().tolist()
+            [[1, 1, 1, 0, 0], [1, 1, 1, 1, 1]]
+        """
+        if len(slots) != self.loops.shape[1]:
+            raise ValueError(f"a script of {self.loops.shape[1]} blocks received for a network of {len(slots)}")
+        loop = torch.cat([torch.arange(count) for count in slots])
+        done = self.loops.repeat_interleave(torch.tensor(slots), 1)
+        arrived, executed = done >= loop, done > loop
+        return GateRecord(arrived, executed, executed.float(), executed.float())
 
 
 def script_by_rate(slots: tuple[int, ...], rate: float, images: int, seed: int = 0) -> LoopScript:

@@ -160,24 +160,3 @@ def script_for(case: Case, model: Classifier) -> LoopScript:
     if case.rate is None and case.first in FIGURE_8:
         return script_by_total(slots, *FIGURE_8[case.first], images, target, case.seed)
     return script_by_rate(slots, target if case.rate is None else case.rate, images, case.seed)
-
-
-def macs_of(script: LoopScript, costs: Costs) -> Tensor:
-    """Multiply-adds of each image of a script, gates included, int64 ``(P,)``."""
-    macs, slot = torch.full((len(script.loops),), costs.fixed_macs), 0
-    for block, num_loops in enumerate(costs.slots):
-        for loop in range(num_loops):
-            done = script.loops[:, block]
-            macs += (done > loop) * costs.loop_macs[slot] + (done >= loop) * costs.gate_macs[slot]
-            slot += 1
-    return macs
-
-
-def share_of_loops(script: LoopScript, costs: Costs) -> float:
-    """Multiply-adds executed inside loops, of those of all loops of all images."""
-    done, slot = 0, 0
-    for block, num_loops in enumerate(costs.slots):
-        for loop in range(num_loops):
-            done += int((script.loops[:, block] > loop).sum()) * costs.loop_macs[slot]
-            slot += 1
-    return done / (sum(costs.loop_macs) * len(script.loops))

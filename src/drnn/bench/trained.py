@@ -42,8 +42,6 @@ def trained_pair(case: Case) -> Pair:
     batches = batches_of(data, case.batch_size, case.rounds, case.device)
     with torch.inference_mode():
         records = [first.forward_with_gates(x)[1] for x in batches]
-    executed = torch.cat([record.executed for record in records]).cpu()
-    inside = int((executed.long() @ torch.tensor(costs.loop_macs)).sum())
     return Pair(
         first=first,
         second=second,
@@ -51,9 +49,7 @@ def trained_pair(case: Case) -> Pair:
         static_macs=static,
         batches=batches,
         run=lambda turn: first(batches[turn]),
-        macs=[int(costs.macs_per_image(record).sum()) for record in records],
-        totals=executed.sum(1),
-        share=inside / (sum(costs.loop_macs) * len(executed)),
+        records=records,
         gates="as trained",
     )
 
