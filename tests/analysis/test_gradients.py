@@ -208,6 +208,8 @@ def test_every_variant_has_the_same_loops(name):
 def test_networks_without_loops_and_other_variants_are_refused():
     with pytest.raises(ValueError, match="no block that loops"):
         build_variant("resnet20_cifar", "naive")
+    with pytest.raises(ValueError, match="no block that loops"):
+        build_variant("dr_resnet_digits", "naive", blocks=(2, 1))
     with pytest.raises(ValueError, match="choose one of naive, lvbn, unrolled"):
         build_variant("dr_resnet_digits", "niave")
     with pytest.raises(ValueError, match="loops 3 received; give whole numbers"):

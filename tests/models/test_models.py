@@ -158,6 +158,8 @@ def test_unknown_names_and_fields_answer_with_what_there_is():
         ("resnet20_cifar", {"norm": "ilvbn"}, "norm 'ilvbn' received; no block of this resnet20_cifar loops"),
         ("resnet20_cifar", {"gate": "linear"}, "gate 'linear' received; no block of this resnet20_cifar loops"),
         ("mobilenetv2", {"gate_noise": "none"}, "gate_noise 'none' received; no block of this mobilenetv2 loops"),
+        ("r_resnet53_lvbn", {"gate_noise": "training"}, "gate_noise 'training' received; this r_resnet53_lvbn has no"),
+        ("dr_resnet16_cifar", {"gate": None, "gate_noise": "always"}, "gate_noise 'always' received; this dr_resnet16"),
         ("aig_resnet50", {"gate_noise": "training"}, "gate_noise 'training' received; no block of this aig_resnet50"),
         ("dr_resnet53", {"norm": "lvbn", "loops": [1] * 4}, "norm 'lvbn' received; no block of this dr_resnet53"),
     ],

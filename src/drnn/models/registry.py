@@ -128,8 +128,11 @@ def spec_for(name: str, num_classes: int | None = None, in_chans: int | None = N
 
 
 def _check_parts_have_a_place(spec: Spec, name: str, given: dict) -> None:
-    """ValueError for parts of recursive blocks that were given where no block loops."""
-    if _loops(spec):
+    """ValueError for parts of recursive blocks that were given where no block loops, or asks no gate."""
+    if has_loops(spec):
+        noise = given.get("gate_noise")
+        if noise is not None and getattr(spec, "gate", None) is None:
+            raise ValueError(f"gate_noise {noise!r} received; this {name} has no gates, so leave it out")
         return
     for field in ("norm", "gate", "gate_noise"):
         if given.get(field) is not None:
@@ -138,7 +141,7 @@ def _check_parts_have_a_place(spec: Spec, name: str, given: dict) -> None:
             )
 
 
-def _loops(spec: Spec) -> bool:
+def has_loops(spec: Spec) -> bool:
     """Whether a block runs more than once: of a stage that loops, all but the first do."""
     stages = zip(spec.blocks, spec.loops, strict=False)  # no loops, or as many as blocks
     return any(count > 1 and times > 1 for count, times in stages)
@@ -163,12 +166,12 @@ def _is_size(value: object) -> bool:
 
 def _with_target(spec: Spec, name: str, given: bool) -> Spec:
     """``spec`` without its line's target rate where other fields leave no gates; ValueError for one that was given."""
-    if spec.target_rate is None:
+    if isinstance(spec, RCNNSpec) or spec.target_rate is None:
         return spec
     rate = spec.target_rate
     if not (isinstance(rate, Real) and 0 <= rate <= 1):
         raise ValueError(f"target_rate {rate!r} received; a rate lies between 0 and 1")
-    if (spec.gate is not None and _loops(spec)) or (isinstance(spec, ResNetSpec) and spec.residual == "aig"):
+    if (spec.gate is not None and has_loops(spec)) or (isinstance(spec, ResNetSpec) and spec.residual == "aig"):
         return spec
     if given:
         raise ValueError(f"target_rate {rate} received; this {name} has no gates to hold to it, so leave it out")

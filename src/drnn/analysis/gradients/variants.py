@@ -7,7 +7,7 @@ from torch import nn
 
 from drnn.core import RecursiveBlock
 from drnn.models import Classifier, create_model
-from drnn.models.registry import spec_for
+from drnn.models.registry import has_loops, spec_for
 
 VARIANTS = ("naive", "lvbn", "unrolled")
 SET = ("norm", "gate", "target_rate")  # fields of a network that are the variants' own
@@ -32,7 +32,7 @@ def require_loops(name: str, overrides: dict | None = None) -> tuple[tuple[int, 
         ValueError: none of its blocks loops, or a value that does not fit.
     """
     spec = spec_for(name, **(overrides or {}))
-    if not spec.loops or max(spec.loops) == 1:
+    if not has_loops(spec):
         raise ValueError(f"{name} has no block that loops; drnn models 'dr_*' lists the networks that have")
     return spec.blocks, spec.loops
 
