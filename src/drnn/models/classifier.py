@@ -1,7 +1,8 @@
 """What every network here can do, whatever its blocks."""
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from dataclasses import Field
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -11,10 +12,32 @@ from drnn.core.modes import autocasts
 from drnn.models.aig import AdaptiveBlock
 from drnn.models.preprocessing import Preprocessing
 
-if TYPE_CHECKING:
-    from drnn.models.registry import Spec
-
 GATED = (RecursiveBlock, AdaptiveBlock)
+
+
+class NetworkSpec(Protocol):
+    """A dataclass that a network is built from; `drnn.models.registry.Spec` is one of those that there are."""
+
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+
+    @property
+    def num_classes(self) -> int:
+        """K."""
+        ...
+
+    @property
+    def input_size(self) -> tuple[int, int, int]:
+        """``(C, H, W)``."""
+        ...
+
+    @property
+    def target_rate(self) -> float | None:
+        """Of its gates; None where it has none."""
+        ...
+
+    def build(self) -> "Classifier":
+        """The network, freshly initialised."""
+        ...
 
 
 class Classifier(nn.Module):
@@ -39,7 +62,7 @@ class Classifier(nn.Module):
     preprocessing: Preprocessing | None = None
     classes: tuple[str, ...] = ()
 
-    def __init__(self, spec: "Spec"):
+    def __init__(self, spec: NetworkSpec):
         super().__init__()
         self.spec, self.name = spec, type(self).__name__
         self.num_classes, self.input_size = spec.num_classes, spec.input_size

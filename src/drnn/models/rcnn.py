@@ -41,13 +41,16 @@ def response_norm(channels: int) -> nn.LocalResponseNorm:
 class RCNNSpec:
     """An RCNN as data: ``width`` K maps a layer. It has no stages and no gates."""
 
-    target_rate: ClassVar[None] = None
     blocks: ClassVar[tuple[int, ...]] = ()
     loops: ClassVar[tuple[int, ...]] = ()
 
     width: int
     input_size: tuple[int, int, int] = (3, 32, 32)
     num_classes: int = 10
+
+    @property
+    def target_rate(self) -> None:
+        """None: it has no gates."""
 
     def build(self) -> "RCNN":
         """The network, freshly initialised."""
