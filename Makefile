@@ -20,7 +20,7 @@ test: .venv/installed-dev
 # Networks, inference, export and weights with the oldest torch, onnxruntime and timm they are meant for, in an
 # environment of its own.
 test-oldest: .venv-oldest/installed
-	OMP_NUM_THREADS=1 .venv-oldest/bin/python -m pytest -q -n 2 tests/core tests/models tests/inference tests/export tests/weights
+	OMP_NUM_THREADS=1 .venv-oldest/bin/python -m pytest -q -n 2 tests/core tests/models tests/inference tests/budgets tests/prediction tests/export tests/weights
 
 .venv-oldest/installed: pyproject.toml constraints-oldest.txt
 	$(PYTHON) -m venv .venv-oldest

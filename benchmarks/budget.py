@@ -8,10 +8,10 @@ The runs are the networks in checkpoints/ that have gates, unless others are giv
 import argparse
 from pathlib import Path
 
-from drnn.inference import apply_budget
-from drnn.inference.calibrate import calibrate
-from drnn.inference.dial import Scope
-from drnn.inference.request import Request
+from drnn.budgets import apply_budget
+from drnn.budgets.calibrate import calibrate
+from drnn.budgets.dial import Scope
+from drnn.budgets.request import Request
 from drnn.provenance import environment
 from drnn.storage import write_json
 from drnn.training import evaluate

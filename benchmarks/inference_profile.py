@@ -25,9 +25,9 @@ from drnn.bench.measure import run_script
 from drnn.bench.scripted_gate import Scripted
 from drnn.bench.subjects import Case, build, images_for, script_for
 from drnn.core import RecursiveBlock
-from drnn.inference.counterparts import COUNTERPARTS
 from drnn.memory import keep_freed_memory
 from drnn.models import create_model
+from drnn.models.counterparts import COUNTERPARTS
 from drnn.provenance import environment
 from drnn.storage import write_json
 

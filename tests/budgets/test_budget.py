@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import drnn
+from drnn.budgets import Budget, apply_budget, read_budget, write_budget
 from drnn.core import gates_of
-from drnn.inference import Budget, apply_budget, read_budget, write_budget
 from drnn.weights.files import fingerprint
 
 GATES = ["layer2.1.gate", "layer3.1.gate"]

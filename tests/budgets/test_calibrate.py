@@ -11,21 +11,22 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import drnn
+from drnn.budgets import apply_budget, read_budget
+from drnn.budgets import curve as curves
+from drnn.budgets import dial as dials
+from drnn.budgets.calibrate import calibrate, mean_macs
+from drnn.budgets.dial import Dial
+from drnn.budgets.latency import macs_between
+from drnn.budgets.request import Request, parse_request
 from drnn.cli.main import main
 from drnn.core import gates_of
 from drnn.costs import count_costs
 from drnn.data import Normalize, hold_out
-from drnn.inference import apply_budget, optimize, read_budget
-from drnn.inference import curve as curves
-from drnn.inference import dial as dials
-from drnn.inference.calibrate import calibrate, mean_macs
-from drnn.inference.dial import Dial
-from drnn.inference.latency import macs_between
-from drnn.inference.request import Request, parse_request
+from drnn.inference import optimize
 from drnn.training import evaluate, find_recipe, train
 from drnn.training.checkpoint import load_run
 
-from .networks import OperationCounter
+from ..inference.networks import OperationCounter
 
 TINY = replace(find_recipe("digits"), epochs=3, threads=1)
 
@@ -152,7 +153,7 @@ def operations(model, thresholds, images):
 
 
 def test_milliseconds_are_those_of_the_optimised_network_and_measured_again(run, monkeypatch, capsys):
-    monkeypatch.setattr("drnn.inference.latency.seconds", count_operations)
+    monkeypatch.setattr("drnn.budgets.latency.seconds", count_operations)
     model, _, data = load_run(run)
     images = Normalize(data.mean, data.std)(hold_out(data, 1000).test_images[:100])
     closed, opened = (operations(model, dict.fromkeys(gates_of(model), end), images) for end in (math.inf, -math.inf))

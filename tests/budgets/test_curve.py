@@ -10,10 +10,10 @@ import torch
 from PIL import Image
 
 import drnn
+from drnn.budgets import curve as curves
+from drnn.budgets.dial import Dial
 from drnn.cli.main import main
 from drnn.data import Normalize, StreamedDataset, load_dataset, load_streamed
-from drnn.inference import curve as curves
-from drnn.inference.dial import Dial
 from drnn.models import set_dense
 from drnn.training import find_recipe, train
 from drnn.training.checkpoint import LoadedRun, load_run

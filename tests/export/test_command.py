@@ -11,11 +11,11 @@ import onnx
 import pytest
 
 from drnn import create_model, load_onnx, save_pretrained
+from drnn.budgets import Budget, write_budget
 from drnn.cli.main import main
 from drnn.core import gates_of
-from drnn.inference import Budget, write_budget
-from drnn.inference.source import open_source
 from drnn.models import Preprocessing
+from drnn.prediction.source import open_source
 from drnn.weights.files import fingerprint
 
 DOCS = Path(__file__).parent.parent.parent / "docs" / "export.md"

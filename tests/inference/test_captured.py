@@ -5,8 +5,8 @@ import torch
 
 import drnn
 from drnn.bench.subjects import build
+from drnn.budgets import apply_budget
 from drnn.core import gates_of
-from drnn.inference import apply_budget
 from drnn.inference.captured import CapturedNetwork
 from drnn.inference.optimize import refuse_capture
 

@@ -11,8 +11,8 @@ import drnn
 from drnn.bench.measure import time_ends
 from drnn.bench.scripted_gate import Scripted
 from drnn.bench.scripts import LoopScript
+from drnn.budgets import apply_budget
 from drnn.core import RecursiveBlock, gates_of
-from drnn.inference import apply_budget
 from drnn.inference.captured import CapturedNetwork
 
 from .captured import captured

@@ -6,9 +6,9 @@ import torch
 import drnn
 from drnn.bench.measure import measure
 from drnn.bench.subjects import Case
+from drnn.budgets import apply_budget
 from drnn.core import gates_of
 from drnn.core.sorting import loop_sorting
-from drnn.inference import apply_budget
 from drnn.inference.copied_conv import CopiedConv2d
 
 from .networks import lively, pictures

@@ -10,7 +10,7 @@ from drnn.data import StreamedDataset
 from drnn.data.decoding import MAX_PIXELS, UnreadableImage
 from drnn.data.records import Record
 from drnn.data.streamed import decode
-from drnn.inference.images import read_image
+from drnn.prediction.images import read_image
 
 
 @pytest.mark.parametrize("size", [(3, 32, 32), (1, 8, 8)])

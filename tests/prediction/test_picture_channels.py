@@ -5,9 +5,9 @@ import pytest
 from drnn import create_model, save_pretrained
 from drnn.cli.main import main
 from drnn.data.decoding import UnreadableImage
-from drnn.inference.images import read_image
-from drnn.inference.predict import predict_files
 from drnn.models import Preprocessing
+from drnn.prediction.images import read_image
+from drnn.prediction.predict import predict_files
 
 FORMATS = pytest.mark.parametrize("kind", ["text", "csv", "json"])
 

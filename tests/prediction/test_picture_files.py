@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from drnn.data.decoding import UnreadableImage
-from drnn.inference.images import find_images, read_image
+from drnn.prediction.images import find_images, read_image
 
 SUFFIXES = ("jfif", "jpe", "tga", "jp2", "avif", "pbm", "PNG", "webp", "tiff")
 

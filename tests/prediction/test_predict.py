@@ -17,7 +17,7 @@ from PIL import Image
 from drnn.cli.main import main
 from drnn.cli.predict import WRITERS
 from drnn.data import Normalize
-from drnn.inference.predict import Prediction
+from drnn.prediction.predict import Prediction
 from drnn.training import find_recipe, train
 from drnn.training.checkpoint import load_run
 

@@ -8,9 +8,9 @@ import torch
 from drnn import create_model, export_onnx, from_pretrained, load_onnx, optimize, save_pretrained
 from drnn.export.program import export_program, load_program
 from drnn.inference.captured import CapturedNetwork
-from drnn.inference.source import open_source
 from drnn.models import Preprocessing
 from drnn.models.preprocessing import CIFAR10_MEAN, CIFAR10_STD, IMAGENET_MEAN, IMAGENET_STD
+from drnn.prediction.source import open_source
 from drnn.training import find_recipe, train
 from drnn.training.checkpoint import load_run
 from drnn.weights import preprocessing_of, usual_preprocessing

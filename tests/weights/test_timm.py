@@ -12,9 +12,9 @@ import torchvision
 from safetensors.torch import save_file
 
 from drnn import create_model, from_pretrained, list_models, save_pretrained
-from drnn.inference.images import read_image
 from drnn.models import Preprocessing
 from drnn.models.preprocessing import CIFAR10_MEAN, CIFAR10_STD, IMAGENET_MEAN, IMAGENET_STD
+from drnn.prediction.images import read_image
 from drnn.weights import preprocessing_of, timm_models
 
 from .images import ramp

@@ -5,16 +5,17 @@ from dataclasses import asdict, dataclass
 from functools import cache, partial
 from pathlib import Path
 
+from drnn.budgets.budget import Budget, refuse_static
+from drnn.budgets.dial import Dial, Scope
+from drnn.budgets.latency import macs_between, mean_ms
+from drnn.budgets.request import Request
 from drnn.core import set_thresholds
 from drnn.costs import Costs, count_costs
 from drnn.data import held_images
 from drnn.data.transfer import to_device
-from drnn.inference.budget import Budget, refuse_static
-from drnn.inference.counterparts import static_macs
-from drnn.inference.dial import Dial, Scope
-from drnn.inference.latency import macs_between, mean_ms
-from drnn.inference.optimize import optimize
-from drnn.inference.request import Request
+from drnn.inference import optimize
+from drnn.models import Classifier
+from drnn.models.counterparts import counterpart
 from drnn.provenance import environment
 from drnn.training.checkpoint import load_run
 from drnn.weights.files import fingerprint
@@ -162,3 +163,14 @@ def macs_for(request: Request, dial: Dial, costs: Costs, time_at: Callable[[Thre
         return request.value * static_macs(dial.model)
     ends = [dial.thresholds(position) for position in (0.0, 1.0)]
     return macs_between(request.value, *((time_at(end), mean_macs(dial, costs, end)) for end in ends))
+
+
+def static_macs(model: Classifier) -> int:
+    """Multiply-adds of one image in the static counterpart; in the network with all loops where it has none.
+
+    Example:
+        >>> import drnn
+        >>> static_macs(drnn.create_model("dr_resnet53"))
+        7570194432
+    """
+    return count_costs(counterpart(model) or model).max_macs

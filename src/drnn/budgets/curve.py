@@ -10,12 +10,12 @@ from statistics import median
 import torch
 from torch import Tensor
 
+from drnn.budgets.budget import refuse_static
+from drnn.budgets.dial import Dial, Prepare, Scope
 from drnn.core import gates_of, set_thresholds
 from drnn.data import held_images
 from drnn.data.transfer import to_device
-from drnn.inference.budget import refuse_static
-from drnn.inference.dial import Dial, Prepare, Scope
-from drnn.inference.optimize import optimize
+from drnn.inference import optimize
 from drnn.models import Classifier
 from drnn.provenance import environment
 from drnn.timing import p95, time_in_turns, wait

@@ -8,9 +8,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from drnn.budgets.budget import refuse_static
 from drnn.core import GateDecision, GateRecord, gates_of, set_thresholds, thresholds_at
 from drnn.data.transfer import to_device
-from drnn.inference.budget import refuse_static
 from drnn.models import Classifier
 
 Scope = Literal["global", "per_gate"]

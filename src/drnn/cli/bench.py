@@ -10,8 +10,8 @@ from drnn.bench.inference import cases_for, read_entries, refuse_settings, run_c
 from drnn.bench.report import markdown
 from drnn.bench.subjects import is_foreign, is_run
 from drnn.drawing import refuse_picture
-from drnn.inference.counterparts import COUNTERPARTS
 from drnn.models import model_spec
+from drnn.models.counterparts import COUNTERPARTS
 from drnn.storage import refuse_place, write_json
 from drnn.timing import wait
 from drnn.training.distributed import choose_device

@@ -5,10 +5,10 @@ from typing import Literal
 
 from jsonargparse import ArgumentParser
 
-from drnn.inference import Budget, write_budget
-from drnn.inference.budget import BUDGET
-from drnn.inference.calibrate import calibrate
-from drnn.inference.request import parse_request
+from drnn.budgets import Budget, write_budget
+from drnn.budgets.budget import BUDGET
+from drnn.budgets.calibrate import calibrate
+from drnn.budgets.request import parse_request
 from drnn.storage import refuse_place
 
 

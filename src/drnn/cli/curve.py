@@ -5,9 +5,9 @@ from typing import Literal
 
 from jsonargparse import ArgumentParser
 
+from drnn.budgets.curve import as_csv, curve
+from drnn.budgets.curve_picture import draw_curve
 from drnn.drawing import refuse_picture
-from drnn.inference.curve import as_csv, curve
-from drnn.inference.curve_picture import draw_curve
 from drnn.storage import refuse_place, write_json, write_text
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser
 
-from drnn.inference.budget import use_budget
+from drnn.budgets.budget import use_budget
 from drnn.training import evaluate_source
 from drnn.training.checkpoint import load_run
 from drnn.training.recipe import tested_images

@@ -5,7 +5,7 @@ from typing import Literal
 
 from jsonargparse import ArgumentParser
 
-from drnn.inference.source import open_source
+from drnn.prediction.source import open_source
 
 
 def run(argv: list[str]) -> None:

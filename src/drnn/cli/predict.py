@@ -13,9 +13,9 @@ from jsonargparse import ArgumentParser
 from drnn.costs import count_costs
 from drnn.data import Normalize
 from drnn.inference import optimize
-from drnn.inference.images import find_images
-from drnn.inference.predict import Prediction, predict_files
-from drnn.inference.source import open_source
+from drnn.prediction.images import find_images
+from drnn.prediction.predict import Prediction, predict_files
+from drnn.prediction.source import open_source
 from drnn.training.distributed import choose_device
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser
 
-from drnn.inference.budget import BUDGET
+from drnn.budgets.budget import BUDGET
 from drnn.reproduce.release import release
 
 

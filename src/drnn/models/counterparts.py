@@ -1,7 +1,7 @@
 """Which static network a recursive one is measured against."""
 
-from drnn.costs import count_costs
-from drnn.models import Classifier, create_model
+from drnn.models.classifier import Classifier
+from drnn.models.registry import create_model
 
 COUNTERPARTS = {
     "dr_resnet_digits": "resnet_digits",
@@ -20,14 +20,3 @@ def counterpart(model: Classifier) -> Classifier | None:
     if name is None:
         return None
     return create_model(name, model.num_classes, input_size=model.input_size)
-
-
-def static_macs(model: Classifier) -> int:
-    """Multiply-adds of one image in the static counterpart; in the network with all loops where it has none.
-
-    Example:
-        >>> import drnn
-        >>> static_macs(drnn.create_model("dr_resnet53"))
-        7570194432
-    """
-    return count_costs(counterpart(model) or model).max_macs

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from drnn.costs import Costs, count_costs
 from drnn.data.transfer import to_device
-from drnn.inference.images import UnreadableImage, check_channels, read_image
 from drnn.models import Classifier
+from drnn.prediction.images import UnreadableImage, check_channels, read_image
 
 
 @dataclass(frozen=True)

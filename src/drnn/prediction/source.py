@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import torch
 
-from drnn.inference.budget import use_budget
+from drnn.budgets.budget import use_budget
 from drnn.models import Classifier, Preprocessing, create_model, list_models
 from drnn.training.checkpoint import load_run
 from drnn.training.run_folder import RECIPE

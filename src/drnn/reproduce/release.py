@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from drnn.inference.budget import BUDGET, Budget, budget_fields, read_budget
+from drnn.budgets.budget import BUDGET, Budget, budget_fields, read_budget
 from drnn.storage import Write, json_text, text_writer, write_together
 from drnn.training import evaluate_source
 from drnn.training.checkpoint import load_run

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from drnn.compare import time_models
-from drnn.inference.counterparts import COUNTERPARTS
+from drnn.models.counterparts import COUNTERPARTS
 from drnn.provenance import environment
 from drnn.reproduce.plan import ROWS, Job, row_of, stem
 from drnn.reproduce.result import TIMES, read_results
