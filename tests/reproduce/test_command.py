@@ -99,15 +99,18 @@ def test_the_dry_run_says_what_is_in_the_way(tmp_path, capsys):
 
 def test_what_is_changed_of_a_recipe_is_kept_apart_and_reaches_the_run(tmp_path, capsys):
     where = [*places(tmp_path), "--dry_run"]
-    changed = ["--gate", "open", "--gate_noise", "training", "--target_rate", "0.9", "--rate_weight", "0.5"]
+    changed = ["--gate", "linear", "--gate_noise", "training", "--target_rate", "0.9", "--rate_weight", "0.5"]
     changed += ["--precision", "bf16"]
     assert main(["reproduce", "table1", "--rows", "dr_resnet16", "--held_out", "5000", *changed, *where]) == 0
-    label = "paper-5000-held-out-open-gate-training-noise-0.9-target-0.5-lambda-bf16-precision"
+    label = "paper-5000-held-out-linear-gate-training-noise-0.9-target-0.5-lambda-bf16-precision"
     assert str(tmp_path / "f" / label / "dr_resnet16-0.json") in capsys.readouterr().out
     (job,) = table1(["dr_resnet16"], "paper", [0], {"held_out": 5000, "gate": "open"}, tmp_path, tmp_path)
     assert (job.recipe.held_out, job.recipe.gate) == (5000, "open")
     assert main(["reproduce", "table1", "--rows", "dr_resnet16,resnet20", "--target_rate", "0.9", *where]) == 2
     assert "target_rate received; resnet20 has no gates" in capsys.readouterr().err
+    for idle in (["--gate_noise", "training"], ["--target_rate", "0.9"]):
+        assert main(["reproduce", "table1", "--rows", "dr_resnet16", "--gate", "open", *idle, *where]) == 2
+        assert f"{idle[0][2:]} received with gate open, which is no gate: leave it out" in capsys.readouterr().err
     assert main(["reproduce", "table1", "--rows", "dr_resnet16", "--gate", "ajar", *where]) == 2
     assert "gate = 'ajar' is no name of one; choose 'hidden', 'linear', 'open'" in capsys.readouterr().err
 

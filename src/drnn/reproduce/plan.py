@@ -121,6 +121,8 @@ def table1(
         raise ValueError(
             f"{min(of_gates)} received; {static[0]} has no gates that it changes: name rows that begin with dr_"
         )
+    if changes.get("gate") == "open" and (idle := of_gates - {"gate"}):
+        raise ValueError(f"{min(idle)} received with gate open, which is no gate: leave it out")
     kept = dict.fromkeys((row, seed) for seed in seeds for row in rows)
     base = find_recipe(f"cifar10-{_RECIPES[rows[0]]}{suffix}")
     label, changes = _label(schedule, changes, base), {**changes, **_scaled(base, changes.get("epochs", base.epochs))}
