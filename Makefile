@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-oldest
+.PHONY: demo test test-oldest gpu gpu-tests gpu-bench gpu-table1
 
 demo: .venv/installed
 	$(BIN)/drnn train digits --overwrite
@@ -21,6 +21,27 @@ test: .venv/installed-dev
 # environment of its own.
 test-oldest: .venv-oldest/installed
 	OMP_NUM_THREADS=1 .venv-oldest/bin/python -m pytest -q -n 2 tests/core tests/models tests/inference tests/budgets tests/prediction tests/export tests/weights
+
+# What a GPU is for, with a PYTHON that has torch and the packages of pyproject.toml; nothing is installed. `make -k gpu` goes
+# on where something fails, and what is stopped, or has had its MINUTES, goes on when it is called again.
+MINUTES ?= 60
+DATA ?= data
+DRNN := PYTHONPATH=src $(PYTHON) -m drnn
+
+gpu: gpu-tests gpu-bench gpu-table1
+
+gpu-tests:
+	PYTHONPATH=src OMP_NUM_THREADS=2 $(PYTHON) -m pytest -m gpu -q -p no:cacheprovider
+
+gpu-bench:
+	$(DRNN) bench inference --device cuda --threads [1] --batch_sizes [1,64,256,1024] \
+	  --forms [plain,optimised,masked,compiled,captured] --json benchmarks/results/inference_gpu.json
+
+gpu-table1:  # two controls first: they tell what sharing weights and what gates cost
+	$(DRNN) reproduce table1 --recipe paper --rows resnet16 --data_root $(DATA) --budget_minutes $(MINUTES)
+	$(DRNN) reproduce table1 --recipe paper --rows dr_resnet16 --gate open --data_root $(DATA) --budget_minutes $(MINUTES)
+	$(DRNN) reproduce table1 --recipe paper --seeds 0,1,2 --data_root $(DATA) --budget_minutes $(MINUTES)
+	$(DRNN) reproduce table1 --recipe modern --rows resnet20,dr_resnet16,resnet110,dr_resnet74 --data_root $(DATA) --budget_minutes $(MINUTES)
 
 .venv-oldest/installed: pyproject.toml constraints-oldest.txt
 	$(PYTHON) -m venv .venv-oldest
