@@ -1,6 +1,9 @@
 """The command line as a user meets it."""
 
+import errno
 import json
+import os
+import signal
 import subprocess
 import sys
 import tomllib
@@ -186,3 +189,25 @@ def test_the_command_exits_with_2_on_a_mistake():
 def test_compare_looks_where_it_shall_write_before_it_measures(tmp_path, capsys):
     assert main(["compare", str(tmp_path / "none"), str(tmp_path / "none"), "--json", str(tmp_path)]) == 2
     assert "is a folder; name a file in it" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_reader_that_leaves_is_no_mistake(unbuffered):
+    """As in ``drnn recipes | head -1``: it ends as other programs do, whether it notices at a line or at its end."""
+    environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+    command = [sys.executable, "-m", "drnn", "recipes"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as writer:
+        writer.stdout.close()
+        assert writer.stderr.read() == b""
+    assert writer.returncode == 128 + signal.SIGPIPE
+
+
+@pytest.mark.parametrize("captured", ["capfd", "capsys"])
+def test_another_broken_pipe_is_told(captured, monkeypatch, request):
+    def broken(argv):
+        raise BrokenPipeError(errno.EPIPE, "a worker has left")
+
+    monkeypatch.setattr("drnn.cli.recipes.run", broken)
+    output = request.getfixturevalue(captured)
+    assert main(["recipes"]) == 2
+    assert "a worker has left" in output.readouterr().err

@@ -1,6 +1,8 @@
 """Entry of the command ``drnn``: finds the verb, and turns errors a user can mend into one line."""
 
 import logging
+import os
+import select
 import signal
 import sys
 from collections.abc import Iterator
@@ -80,10 +82,22 @@ def sigterm_raises() -> Iterator[None]:
             signal.signal(signal.SIGTERM, before)
 
 
+def nobody_reads() -> bool:
+    """Whether standard output is a pipe whose reader has left, as ``head`` does."""
+    if not hasattr(select, "poll"):
+        return False
+    output = select.poll()
+    try:
+        output.register(sys.stdout.fileno(), 0)  # what is wrong with it is told without being asked for
+    except OSError:  # it is no file
+        return False
+    return bool(output.poll(0))
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run one verb; returns the exit code: 0, 1 where part of the work failed, 2 for what the user can mend.
 
-    143, 130 or 129 when a signal ended it.
+    143, 130 or 129 when a signal ended it, 141 when nobody reads on.
     """
     arguments = sys.argv[1:] if argv is None else argv
     if not arguments or arguments[0] in ("-h", "--help", "help"):
@@ -106,8 +120,13 @@ def main(argv: list[str] | None = None) -> int:
     logging.getLogger("drnn").setLevel(logging.INFO)
     try:
         with sigterm_raises():
-            return import_module(f"drnn.cli.{verb}").run(rest) or 0
+            code = import_module(f"drnn.cli.{verb}").run(rest) or 0
+            sys.stdout.flush()
+            return code
     except MENDABLE as error:
+        if isinstance(error, BrokenPipeError) and nobody_reads():
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python flushes at its end
+            return 128 + signal.SIGPIPE
         print(f"drnn {verb}: {error}", file=sys.stderr)
         return 2
     except ModuleNotFoundError as error:
