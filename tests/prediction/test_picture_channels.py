@@ -27,7 +27,12 @@ def test_a_network_of_other_channels_answers_for_no_file(channels, kind, tmp_pat
 def test_it_is_refused_before_the_first_answer_is_asked_for(tmp_path):
     model = create_model("dr_resnet_digits", in_chans=2).eval()
     with pytest.raises(ValueError, match="of 2 channels received"):
-        predict_files(model, iter([tmp_path / "missing.png"]), tuple("0123456789"), lambda images: images)
+        predict_files(
+            model,
+            iter([tmp_path / "missing.png"]),
+            tuple("0123456789"),
+            Preprocessing((2, 8, 8), (0.5,) * 2, (0.5,) * 2),
+        )
 
 
 def test_one_picture_is_refused_likewise_and_not_as_an_unreadable_one(tmp_path):

@@ -11,7 +11,6 @@ from typing import Literal
 from jsonargparse import ArgumentParser
 
 from drnn.costs import count_costs
-from drnn.data import Normalize
 from drnn.inference import optimize
 from drnn.prediction.images import find_images
 from drnn.prediction.predict import Prediction, predict_files
@@ -38,9 +37,9 @@ def run(argv: list[str]) -> int:
         raise ValueError(f"--batch_size {options.batch_size} received; it is 1 or more")
     device = choose_device(options.device)
     model, preprocessing, classes, _ = open_source(options.run, options.data_root, options.budget, only_trained=True)
-    costs, prepare = count_costs(model), Normalize.of(preprocessing)
+    costs = count_costs(model, preprocessing.size)
     model = optimize(model.to(device))  # the plain one is not kept
-    answers = predict_files(model, find_images(options.images), classes, prepare, options.batch_size, costs)
+    answers = predict_files(model, find_images(options.images), classes, preprocessing, options.batch_size, costs)
     return WRITERS[options.format](map(_printable, answers))
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from drnn.models import Classifier, set_dense
-from drnn.models.classifier import GATED
+from drnn.models.classifier import GATED, refuse_training
 from drnn.timing import time_pairs
 
 AnyClassifier = TypeVar("AnyClassifier", bound=Classifier)
@@ -26,10 +26,7 @@ def choose_form(model: AnyClassifier, example: Tensor, rounds: int = 7) -> AnyCl
         ValueError: a model in training mode, whose norms would take the statistics of ``example``; or an example that
             is no batch for the model.
     """
-    if any(module.training for module in model.modules()):
-        raise ValueError(
-            f"{model.name} is in training mode, at least in part; call model.eval() before choosing its form"
-        )
+    refuse_training(model, "its norms would take the statistics of the example")
     refuse_other_examples(model, example)
     before = [(block, bool(block.dense)) for block in model.modules() if isinstance(block, GATED)]
     skip, mask = partial(_run_as, model, False, example), partial(_run_as, model, True, example)

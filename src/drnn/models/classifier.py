@@ -165,6 +165,20 @@ def refuse_other_models(model: object, user: str) -> None:
         )
 
 
+def refuse_training(model: Classifier, why: str) -> None:
+    """In training mode norms take the statistics of a batch.
+
+    Args:
+        model: what was received.
+        why: that must not be.
+
+    Raises:
+        ValueError: a part of it is in training mode.
+    """
+    if any(module.training for module in model.modules()):
+        raise ValueError(f"{model.name} is in training mode, at least in part; call model.eval() first: {why}")
+
+
 def set_dense(model: nn.Module, dense: bool = True) -> nn.Module:
     """Switch every gated block of ``model`` to the form without data-dependent shapes, or back; returns the model."""
     for module in model.modules():

@@ -1,6 +1,6 @@
 """Answers for image files, each with what it cost."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -9,8 +9,10 @@ import torch
 from torch import Tensor
 
 from drnn.costs import Costs, count_costs
+from drnn.data import Normalize
 from drnn.data.transfer import to_device
-from drnn.models import Classifier
+from drnn.models import Classifier, Preprocessing
+from drnn.models.classifier import refuse_training
 from drnn.prediction.images import UnreadableImage, check_channels, read_image
 
 
@@ -39,7 +41,7 @@ def predict_files(
     model: Classifier,
     files: Iterable[Path],
     classes: tuple[str, ...],
-    prepare: Callable[[Tensor], Tensor],
+    preprocessing: Preprocessing,
     batch_size: int = 32,
     costs: Costs | None = None,
 ) -> Iterator[Prediction]:
@@ -49,27 +51,35 @@ def predict_files(
         model: in evaluation mode; an optimised one needs ``costs``.
         files: of any kind Pillow reads.
         classes: K names.
-        prepare: from uint8 ``(N, C, H, W)`` to what the network takes.
+        preprocessing: what images go through first, their size included.
         batch_size: images at a time.
-        costs: of the plain network, where ``model`` is optimised.
+        costs: of the plain network for images of that size, where ``model`` is optimised.
 
     Raises:
-        ValueError: at once, for a network whose images have neither 1 nor 3 channels.
+        ValueError: at once, for a network in training mode, or whose images have neither 1 nor 3 channels; for fewer
+            names than it has classes, or a batch of no image.
     """
-    check_channels(model.input_size)
-    return _answers(model, iter(files), classes, prepare, batch_size, costs or count_costs(model))
+    check_channels(preprocessing.size)
+    refuse_training(model, "its answers would depend on what else is in the batch")
+    if len(classes) < model.num_classes:
+        raise ValueError(f"{len(classes)} classes received for {model.name}, which has {model.num_classes}; name all")
+    if batch_size < 1:
+        raise ValueError(f"batch_size {batch_size} received; give 1 or more")
+    costs = costs or count_costs(model, preprocessing.size)
+    return _answers(model, iter(files), classes, preprocessing, batch_size, costs)
 
 
 def _answers(
     model: Classifier,
     files: Iterator[Path],
     classes: tuple[str, ...],
-    prepare: Callable[[Tensor], Tensor],
+    preprocessing: Preprocessing,
     batch_size: int,
     costs: Costs,
 ) -> Iterator[Prediction]:
+    prepare = Normalize.of(preprocessing)
     while group := list(islice(files, batch_size)):
-        read = [_read(path, model.input_size) for path in group]
+        read = [_read(path, preprocessing.size) for path in group]
         usable = [image for image in read if isinstance(image, Tensor)]
         answers = iter(_classify(model, usable, classes, prepare, costs))
         for path, image in zip(group, read, strict=True):
@@ -85,7 +95,7 @@ def _read(path: Path, size: tuple[int, int, int]) -> Tensor | str:
 
 
 def _classify(
-    model: Classifier, images: list[Tensor], classes: tuple[str, ...], prepare: Callable[[Tensor], Tensor], costs: Costs
+    model: Classifier, images: list[Tensor], classes: tuple[str, ...], prepare: Normalize, costs: Costs
 ) -> list[tuple[str, float, int, int]]:
     if not images:
         return []
