@@ -41,6 +41,20 @@ def test_several_sides_take_turns_every_other_time_in_reverse():
     assert [len(each) for each in times] == [2, 2, 2]
 
 
+def test_what_has_to_be_set_before_a_side_is_not_timed(monkeypatch):
+    clock, calls = [0.0], []
+    monkeypatch.setattr("drnn.timing.perf_counter", lambda: clock[0])
+
+    def spend(seconds, *what):
+        clock[0] += seconds
+        calls.append(what)
+
+    works = [lambda turn, s=s: spend(s, "work", s, turn) for s in (1.0, 2.0)]
+    times = time_in_turns(works, rounds=2, warmup=0, device="cpu", before=lambda side: spend(10.0, "before", side))
+    assert times == ((1.0, 1.0), (2.0, 2.0))
+    assert calls[:4] == [("before", 1), ("work", 2.0, 0), ("before", 0), ("work", 1.0, 0)]
+
+
 def test_no_rounds_are_refused():
     with pytest.raises(ValueError, match="rounds 0 received"):
         time_pairs(lambda _: None, lambda _: None, 0, device="cpu")

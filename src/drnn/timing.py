@@ -65,7 +65,12 @@ def time_pairs(
 
 
 def time_in_turns(
-    works: Sequence[Callable[[int], object]], rounds: int, warmup: int = 3, *, device: torch.device | str
+    works: Sequence[Callable[[int], object]],
+    rounds: int,
+    warmup: int = 3,
+    *,
+    device: torch.device | str,
+    before: Callable[[int], object] | None = None,
 ) -> tuple[tuple[float, ...], ...]:
     """Time several sides one right after the other, ``rounds`` times, every other time in reverse.
 
@@ -76,6 +81,7 @@ def time_in_turns(
         rounds: that are kept.
         warmup: rounds before them that are not.
         device: where all of them work.
+        before: called with the number of a side before each of its works; its time is not taken.
 
     Returns:
         Seconds of each side, round by round.
@@ -87,8 +93,10 @@ def time_in_turns(
         raise ValueError(f"rounds {rounds} received; time 1 or more")
     kept: list[list[float]] = [[] for _ in works]
     for turn in range(-warmup, rounds):
-        sides = list(zip(works, kept, strict=True))
-        for work, times in sides if turn % 2 else reversed(sides):
+        sides = list(enumerate(zip(works, kept, strict=True)))
+        for side, (work, times) in sides if turn % 2 else reversed(sides):
+            if before is not None:
+                before(side)
             spent = seconds(work, turn, device=device)
             if turn >= 0:
                 times.append(spent)

@@ -4,7 +4,6 @@ import json
 import math
 import re
 import shutil
-from dataclasses import replace
 
 import pytest
 import torch
@@ -12,36 +11,17 @@ from safetensors.torch import load_file, save_file
 
 import drnn
 from drnn.budgets import apply_budget, read_budget
-from drnn.budgets import curve as curves
-from drnn.budgets import dial as dials
-from drnn.budgets.calibrate import calibrate, mean_macs
-from drnn.budgets.dial import Dial
+from drnn.budgets.calibrate import calibrate
 from drnn.budgets.latency import macs_between
-from drnn.budgets.request import Request, parse_request
+from drnn.budgets.request import Request
 from drnn.cli.main import main
 from drnn.core import gates_of
 from drnn.costs import count_costs
 from drnn.data import Normalize, hold_out
-from drnn.inference import optimize
-from drnn.training import evaluate, find_recipe, train
+from drnn.training import evaluate
 from drnn.training.checkpoint import load_run
 
 from ..inference.networks import OperationCounter
-
-TINY = replace(find_recipe("digits"), epochs=3, threads=1)
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("run") / "digits"
-    train(TINY, folder, progress=False)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def dial(run):
-    model, _, data = load_run(run)
-    return Dial(model, data.train_images[:300], Normalize(data.mean, data.std))
 
 
 @pytest.mark.parametrize("scope", ["global", "per_gate"])
@@ -55,25 +35,6 @@ def test_the_test_images_cost_what_was_asked_for(run, share, scope):
     assert budget.found["macs_mean"] == pytest.approx(share * budget.found["static_macs"], rel=0.01)
     target = share * budget.found["static_macs"]
     assert float(macs.mean()) == pytest.approx(target, abs=max(0.02 * target, chance))
-
-
-def test_the_dial_goes_from_closed_to_open_and_never_back(dial):
-    costs = count_costs(dial.model)
-    spent = [mean_macs(dial, costs, dial.thresholds(position / 10)) for position in range(11)]
-    assert spent == sorted(spent)
-    assert spent[0] == costs.expected_macs(0)
-    assert spent[-1] == costs.max_macs
-    assert len(set(spent)) > 5
-
-
-def test_a_dial_that_was_only_made_has_turned_nothing(run, monkeypatch):
-    model, _, data = load_run(run)
-    before = dict.fromkeys(gates_of(model), 0.25)
-    apply_budget(model, before)
-    monkeypatch.setattr(dials, "MOST_MARGINS", 100)
-    made = Dial(model, data.train_images[:300], Normalize(data.mean, data.std))
-    assert {name: float(gate.threshold) for name, gate in gates_of(model).items()} == before
-    assert {len(margins) for margins in made.margins.values()} == {90}  # every tenth of 3 loops' and 300 images'
 
 
 def test_what_no_threshold_can_do_is_refused(run):
@@ -177,59 +138,3 @@ def test_time_becomes_multiply_adds_between_what_was_measured():
             macs_between(outside, *ends)
     with pytest.raises(ValueError, match="gates make no difference to the time here"):
         macs_between(2.0, (2.0, 100.0), (2.0, 500.0))
-
-
-@pytest.mark.parametrize(
-    ("macs", "ms", "message"),
-    [
-        (None, None, "give one of"), ("0.8", 3.0, "give one of"), ("80", None, "write G or M"),
-        ("x", None, "write a share"), ("0", None, "more than 0"), (None, -1.0, "more than 0"),
-    ],
-)  # fmt: skip
-def test_requests_that_say_nothing_clear_are_refused(macs, ms, message):
-    with pytest.raises(ValueError, match=message):
-        parse_request(macs, ms)
-
-
-def test_the_curve_goes_from_closed_to_open(run, tmp_path, capsys):
-    out = tmp_path / "sub" / "curve"
-    assert main(["curve", str(run), "--points", "3", "--out", str(out)]) == 0
-    printed = capsys.readouterr().out
-    rows = json.loads(out.with_suffix(".json").read_text())["rows"]
-    costs = count_costs(load_run(run)[0])
-    assert [row["position"] for row in rows] == [None, 0.0, 0.5, 1.0]
-    assert (rows[1]["macs_mean"], rows[3]["macs_mean"]) == (costs.expected_macs(0), costs.max_macs)
-    assert rows[0]["acc1"] == json.loads((run / "summary.json").read_text())["acc1"]
-    assert out.with_suffix(".csv").read_text() == printed
-    assert printed.count("\n") == 5
-
-
-def test_the_curves_points_are_timed_in_turn_on_one_network(run, monkeypatch):
-    seen = []
-
-    def watched(model):
-        fast = optimize(model)
-        fast.register_forward_pre_hook(
-            lambda net, _: seen.append(tuple(float(gate.threshold) for gate in gates_of(net).values()))
-        )
-        return fast
-
-    monkeypatch.setattr(curves, "optimize", watched)
-    rows = curves.curve(run, [], points=3)["rows"]
-    assert len(set(seen)) == 4
-    assert all(len(set(seen[turn : turn + 4])) == 4 for turn in range(0, len(seen), 4))
-    assert all(0 < row["latency_ms"] <= row["p95_ms"] for row in rows)
-
-
-def test_the_curves_picture(run, tmp_path, capsys):
-    pytest.importorskip("matplotlib", reason="the extra plot is not installed")
-    file = tmp_path / "curve.svg"
-    assert (
-        main(["curve", str(run), str(run), "--points", "2", "--out", str(tmp_path / "c"), "--picture", str(file)]) == 0
-    )
-    assert "as trained" in file.read_text()
-    assert (
-        main(["curve", str(run), "--points", "2", "--out", str(tmp_path / "c"), "--picture", str(tmp_path / "x.xyz")])
-        == 2
-    )
-    assert "ends in .png" in capsys.readouterr().err

@@ -13,18 +13,14 @@ import drnn
 from drnn.budgets import curve as curves
 from drnn.budgets.dial import Dial
 from drnn.cli.main import main
+from drnn.core import gates_of
+from drnn.costs import count_costs
 from drnn.data import Normalize, StreamedDataset, load_dataset, load_streamed
+from drnn.inference import optimize
 from drnn.models import set_dense
 from drnn.training import find_recipe, train
 from drnn.training.checkpoint import LoadedRun, load_run
 from drnn.training.distributed import choose_device
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("run") / "digits"
-    train(replace(find_recipe("digits"), epochs=1, threads=1, device="cpu"), folder, progress=False)
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -134,6 +130,7 @@ def test_the_device_that_was_used_is_kept(run, tmp_path):
         (["--out", "folder"], "folder.json is a folder"),
         (["--device", "meta"], "device 'meta' received, which cannot be waited for"),
         (["--points", "1"], "1 points"),
+        (["--batch_size", "2000"], "batch_size 2000 received; there are 599 test images"),
         (["nowhere"], "nowhere has no recipe.yaml"),
     ],
 )
@@ -153,3 +150,47 @@ def test_mistakes_are_found_before_anything_is_measured(options, message, run, t
     assert error.count("\n") == 1
     assert sorted(run.iterdir()) == before
     assert {path.name for path in tmp_path.iterdir()} == {"file", "folder.json"}
+
+
+def test_the_curve_goes_from_closed_to_open(run, tmp_path, capsys):
+    out = tmp_path / "sub" / "curve"
+    assert main(["curve", str(run), "--points", "3", "--out", str(out)]) == 0
+    printed = capsys.readouterr().out
+    rows = json.loads(out.with_suffix(".json").read_text())["rows"]
+    costs = count_costs(load_run(run)[0])
+    assert [row["position"] for row in rows] == [None, 0.0, 0.5, 1.0]
+    assert (rows[1]["macs_mean"], rows[3]["macs_mean"]) == (costs.expected_macs(0), costs.max_macs)
+    assert rows[0]["acc1"] == json.loads((run / "summary.json").read_text())["acc1"]
+    assert out.with_suffix(".csv").read_text() == printed
+    assert printed.count("\n") == 5
+
+
+def test_the_curves_points_are_timed_in_turn_on_one_network(run, monkeypatch):
+    seen = []
+
+    def watched(model):
+        fast = optimize(model)
+        fast.register_forward_pre_hook(
+            lambda net, _: seen.append(tuple(float(gate.threshold) for gate in gates_of(net).values()))
+        )
+        return fast
+
+    monkeypatch.setattr(curves, "optimize", watched)
+    rows = curves.curve(run, [], points=3)["rows"]
+    assert len(set(seen)) == 4
+    assert all(len(set(seen[turn : turn + 4])) == 4 for turn in range(0, len(seen), 4))
+    assert all(0 < row["latency_ms"] <= row["p95_ms"] for row in rows)
+
+
+def test_the_curves_picture(run, tmp_path, capsys):
+    pytest.importorskip("matplotlib", reason="the extra plot is not installed")
+    file = tmp_path / "curve.svg"
+    assert (
+        main(["curve", str(run), str(run), "--points", "2", "--out", str(tmp_path / "c"), "--picture", str(file)]) == 0
+    )
+    assert "as trained" in file.read_text()
+    assert (
+        main(["curve", str(run), "--points", "2", "--out", str(tmp_path / "c"), "--picture", str(tmp_path / "x.xyz")])
+        == 2
+    )
+    assert "ends in .png" in capsys.readouterr().err

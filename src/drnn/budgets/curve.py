@@ -2,10 +2,9 @@
 
 import csv
 import io
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from statistics import median
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -26,6 +25,14 @@ from drnn.training.tested import first_test_images, same_test_images
 
 COLUMNS = ("run", "model", "position", "acc1", "macs_mean", "mean_loops", "latency_ms", "p95_ms")
 BATCHES = 60  # timed, at most
+
+
+class Point(NamedTuple):
+    """A row of the curve, and what is timed for it: a network, its gates turned first where thresholds are given."""
+
+    row: dict
+    network: Classifier
+    thresholds: dict[str, float] | None = None
 
 
 def curve(
@@ -53,8 +60,8 @@ def curve(
         device: where all is run and timed: "cpu", "cuda", "auto", ...
 
     Raises:
-        ValueError: fewer than two points, runs on other test images, a network without gates, or a device that is not
-            here or cannot be waited for; nothing was measured.
+        ValueError: fewer than two points, batches of more than all test images, runs on other test images, a network
+            without gates, or a device that is not here or cannot be waited for; nothing was measured.
         FileNotFoundError: no finished run in a folder; nothing was measured.
     """
     if points < 2 or batch_size < 1:
@@ -63,6 +70,8 @@ def curve(
     wait(place)  # what cannot be waited for is refused here
     run = load_run(folder, data_root, device=str(place))
     refuse_static(run.model)
+    if batch_size > run.dataset.num_test:
+        raise ValueError(f"batch_size {batch_size} received; there are {run.dataset.num_test} test images")
     others = [load_run(static, data_root, device=str(place)) for static in statics]
     for static, other in zip(statics, others, strict=True):
         if not same_test_images(run, other):
@@ -72,57 +81,51 @@ def curve(
         return run.normalize(to_device(images, place))
 
     dial, deployed = Dial(run.model, held_images(run.dataset), prepare, scope), optimize(run.model)
-    rows, works = [], []
+    kept: list[Point] = []
     for position in (None, *(step / (points - 1) for step in range(points))):
         turned = dict.fromkeys(gates_of(run.model), 0.0) if position is None else dial.thresholds(position)
         set_thresholds(run.model, turned)
-        rows.append(_row(folder, run, position))
-        works.append(partial(_run_turned, deployed, turned))
+        kept.append(Point(_row(folder, run, position), deployed, turned))
     for static, other in zip(statics, others, strict=True):
-        rows.append(_row(static, other, None))
-        works.append(optimize(other.model))
-    _time(rows, works, first_test_images(run.dataset, BATCHES * batch_size), prepare, batch_size, place)
+        kept.append(Point(_row(static, other, None), optimize(other.model)))
+    images = first_test_images(run.dataset, BATCHES * batch_size)
+    _time(kept, images, prepare, batch_size, place)
     return {
         "environment": environment(place),
         "dataset": run.dataset.name,
         "scope": scope,
         "device": str(place),
         "batch_size": batch_size,
-        "rows": rows,
+        "rows": [point.row for point in kept],
     }
 
 
 def _row(folder: Path, run: LoadedRun, position: float | None) -> dict:
     result = evaluate_source(run.model, run.dataset).summary()
     kept = {name: result[name] for name in ("acc1", "macs_mean", "mean_loops")}
-    return {"run": folder.name, "model": run.model.name, "position": position, **kept}
-
-
-def _run_turned(model: Classifier, thresholds: dict[str, float], images: Tensor) -> None:
-    set_thresholds(model, thresholds)
-    model(images)
+    return {"run": folder.resolve().name, "model": run.model.name, "position": position, **kept}
 
 
 @torch.inference_mode()
-def _time(
-    rows: list[dict],
-    works: list[Callable[[Tensor], object]],
-    images: Tensor,
-    prepare: Prepare,
-    batch_size: int,
-    place: torch.device,
-) -> None:
-    """Add to each row its milliseconds an image of ``images (N, C, H, W)``: median over batches, 95th percentile.
+def _time(points: list[Point], images: Tensor, prepare: Prepare, batch_size: int, place: torch.device) -> None:
+    """Add to each point's row the milliseconds of one of ``images (N, C, H, W)``: median over batches, 95th percentile.
 
     All are timed in turn on one batch after the other, so that they share what the machine does meanwhile.
     """
-    count = max(1, min(BATCHES, len(images) // batch_size))
+    count = min(BATCHES, len(images) // batch_size)
     parts = [prepare(part) for part in images[: count * batch_size].split(batch_size)]
-    turns = [lambda turn, work=work: work(parts[turn % len(parts)]) for work in works]
-    warmup = 3 if place.type == "cpu" else len(parts)  # a GPU's library looks for kernels at each new size
-    for row, times in zip(rows, time_in_turns(turns, len(parts), warmup, device=place), strict=True):
-        each = tuple(1e3 * spent / len(part) for spent, part in zip(times, parts, strict=True))
-        row |= {"latency_ms": median(each), "p95_ms": p95(each)}
+    works = [lambda turn, network=point.network: network(parts[turn % len(parts)]) for point in points]
+
+    def turn_gates(side: int) -> None:
+        _, network, thresholds = points[side]
+        if thresholds is not None:
+            set_thresholds(network, thresholds)
+
+    warmup = 3 if place.type == "cpu" else count  # a GPU's library looks for kernels at each new size
+    spent = time_in_turns(works, count, warmup, device=place, before=turn_gates)
+    for point, times in zip(points, spent, strict=True):
+        each = tuple(1e3 * seconds / len(part) for seconds, part in zip(times, parts, strict=True))
+        point.row.update({"latency_ms": median(each), "p95_ms": p95(each)})
 
 
 def as_csv(result: dict) -> str:
