@@ -1,6 +1,7 @@
 """What `drnn reproduce` plans from its options, and what it does around the runs."""
 
 import pytest
+import torch
 
 from drnn.cli import reproduce
 from drnn.cli.main import main
@@ -97,8 +98,9 @@ def test_the_dry_run_says_what_is_in_the_way(tmp_path, capsys):
     assert second.endswith("after 0 of 350 epochs")
 
 
-def test_what_is_changed_of_a_recipe_is_kept_apart_and_reaches_the_run(tmp_path, capsys):
-    where = [*places(tmp_path), "--dry_run"]
+def test_what_is_changed_of_a_recipe_is_kept_apart_and_reaches_the_run(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: True)
+    where = [*places(tmp_path), "--device", "cpu", "--dry_run"]
     changed = ["--gate", "linear", "--gate_noise", "training", "--target_rate", "0.9", "--rate_weight", "0.5"]
     changed += ["--precision", "bf16"]
     assert main(["reproduce", "table1", "--rows", "dr_resnet16", "--held_out", "5000", *changed, *where]) == 0
@@ -106,13 +108,26 @@ def test_what_is_changed_of_a_recipe_is_kept_apart_and_reaches_the_run(tmp_path,
     assert str(tmp_path / "f" / label / "dr_resnet16-0.json") in capsys.readouterr().out
     (job,) = table1(["dr_resnet16"], "paper", [0], {"held_out": 5000, "gate": "open"}, tmp_path, tmp_path)
     assert (job.recipe.held_out, job.recipe.gate) == (5000, "open")
-    assert main(["reproduce", "table1", "--rows", "dr_resnet16,resnet20", "--target_rate", "0.9", *where]) == 2
-    assert "target_rate received; resnet20 has no gates" in capsys.readouterr().err
-    for idle in (["--gate_noise", "training"], ["--target_rate", "0.9"]):
+    for field in ("target_rate", "rate_weight"):
+        option = [f"--{field}", "0.9"]
+        assert main(["reproduce", "table1", "--rows", "dr_resnet16,resnet20", *option, *where]) == 2
+        assert f"{field} received; resnet20 has no gates" in capsys.readouterr().err
+        assert main(["reproduce", "table1", "--rows", "aig_resnet110", *option, *where]) == 0
+    assert main(["reproduce", "table1", "--rows", "aig_resnet110", "--gate", "linear", *where]) == 2
+    assert "gate received; aig_resnet110 has no gates that it changes" in capsys.readouterr().err
+    for idle in (["--gate_noise", "training"], ["--target_rate", "0.9"], ["--rate_weight", "1"]):
         assert main(["reproduce", "table1", "--rows", "dr_resnet16", "--gate", "open", *idle, *where]) == 2
         assert f"{idle[0][2:]} received with gate open, which is no gate: leave it out" in capsys.readouterr().err
     assert main(["reproduce", "table1", "--rows", "dr_resnet16", "--gate", "ajar", *where]) == 2
     assert "gate = 'ajar' is no name of one; choose 'hidden', 'linear', 'open'" in capsys.readouterr().err
+
+
+def test_bf16_is_refused_before_a_run_begins_where_nothing_computes_it(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
+    asked = ["reproduce", "table1", "--rows", "resnet20", "--device", "cpu", "--precision"]
+    assert main([*asked, "float32", *places(tmp_path), "--dry_run"]) == 0
+    assert main([*asked, "bf16", *places(tmp_path), "--dry_run"]) == 2
+    assert "precision bf16 received, which this cpu device has no instructions for" in capsys.readouterr().err
 
 
 def test_another_length_keeps_the_shape_of_the_papers_schedule(tmp_path, capsys):

@@ -8,12 +8,14 @@ from jsonargparse import ArgumentParser, Namespace
 
 from drnn.data import load_dataset
 from drnn.reproduce import Job, ablation, run_jobs, table1
+from drnn.reproduce.changes import TOLD
 from drnn.reproduce.done import is_done
-from drnn.reproduce.plan import TOLD
 from drnn.reproduce.report import ablation_markdown, table1_markdown
 from drnn.reproduce.runner import room, standing
 from drnn.reproduce.times import time_rows
 from drnn.training import Recipe
+from drnn.training.distributed import choose_device
+from drnn.training.step import autocast
 
 
 def parser() -> ArgumentParser:
@@ -94,7 +96,11 @@ def _print_tables(what: str, jobs: list[Job]) -> None:
 
 
 def plan(options: Namespace) -> list[Job]:
-    """The jobs that the options ask for."""
+    """The jobs that the options ask for.
+
+    Raises:
+        ValueError: what `table1` or `ablation` refuses, a device that is not here, or a precision that it has not.
+    """
     asked = {key: options[key] for key in TOLD if options[key] is not None}
     asked["threads"] = options.threads or room(options.device, options.parallel)[1]
     rows, seeds = list(dict.fromkeys(_list(options.rows or ""))), _seeds(options.seeds)
@@ -102,9 +108,11 @@ def plan(options: Namespace) -> list[Job]:
         raise ValueError(f"rows {options.rows!r} received; name one or more, such as --rows resnet20, or leave it out")
     folders = Path(options.runs), Path(options.results)
     if options.what == "table1":
-        return table1(rows, options.recipe, seeds, asked, *folders)
-    chosen = rows or ["dr_resnet16"]
-    return [job for row in chosen for job in ablation(row, options.recipe, seeds, asked, *folders)]
+        jobs = table1(rows, options.recipe, seeds, asked, *folders)
+    else:
+        jobs = [job for row in rows or ["dr_resnet16"] for job in ablation(row, options.recipe, seeds, asked, *folders)]
+    autocast(jobs[0].recipe, choose_device(options.device))  # all have one precision
+    return jobs
 
 
 def _list(text: str) -> list[str]:

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
+from drnn.reproduce.changes import label_of, milestones_for, refuse_idle
 from drnn.training import Recipe, find_recipe
-from drnn.training.milestones import fit_in, in_proportion
 from drnn.training.recipe import recipe_from_dict
 from drnn.training.recipes import CIFAR10_MODELS
 
@@ -16,19 +16,6 @@ ROWS = (  # of Table 1, what answers most comes first
     "dr_resnet66", "dr_resnet32", "aig_resnet110", "sd_resnet110", "preresnet110", "rcnn160",
 )  # fmt: skip
 CONTROLS = ("resnet16",)  # not in the paper: the blocks of dr_resnet16 once each, at about the cost of what it executes
-TOLD = {  # fields of the recipe that may be changed: their word in a label, and what they are
-    "epochs": ("epochs", "another length"),
-    "train_images": ("images", "fewer images"),
-    "held_out": ("held-out", "test on so many training images, held out"),
-    "cutout": ("cutout", "another side of the square greyed out"),
-    "padding_mode": ("padding", "of random windows"),
-    "gate": ("gate", "of recursive blocks"),
-    "gate_noise": ("noise", "when the gate draws lots"),
-    "target_rate": ("target", "another target rate"),
-    "rate_weight": ("lambda", "another weight of the target-rate loss"),
-    "precision": ("precision", "float32, or bf16 under autocast"),
-}
-OF_GATES = {"gate", "gate_noise", "target_rate"}
 TESTED_ON = {"held_out": 5000}  # the ablation: it is there to choose by
 VARIANTS: dict[str, dict[str, str]] = {  # of Table 3, and how the gate's noise may be read
     "naive": {"gate": "open", "norm": "shared"},
@@ -110,22 +97,18 @@ def table1(
         results: folder of the result files, likewise.
 
     Raises:
-        ValueError: a row or schedule that is not there, no seeds, or a length that the schedule does not fit into.
+        ValueError: a row or schedule that is not there, no seeds, a length that the schedule does not fit into, or a
+            field of gates for a row without such, or with gate "open".
     """
     rows = _known(rows or ROWS, (*ROWS, *CONTROLS), "row")
     suffix = SCHEDULES[_known([schedule], tuple(SCHEDULES), "recipe")[0]]
     if not seeds:
         raise ValueError("no seeds received; give one or more, such as --seeds 0,1,2")
-    static, of_gates = [row for row in rows if not row.startswith("dr_")], OF_GATES & changes.keys()
-    if static and of_gates:
-        raise ValueError(
-            f"{min(of_gates)} received; {static[0]} has no gates that it changes: name rows that begin with dr_"
-        )
-    if changes.get("gate") == "open" and (idle := of_gates - {"gate"}):
-        raise ValueError(f"{min(idle)} received with gate open, which is no gate: leave it out")
+    refuse_idle(rows, changes)
     kept = dict.fromkeys((row, seed) for seed in seeds for row in rows)
     base = find_recipe(f"cifar10-{_RECIPES[rows[0]]}{suffix}")
-    label, changes = _label(schedule, changes, base), {**changes, **_scaled(base, changes.get("epochs", base.epochs))}
+    label = label_of(schedule, changes, base)
+    changes = {**changes, **milestones_for(base, changes.get("epochs", base.epochs))}
     return [
         _job(row, label, f"cifar10-{_RECIPES[row]}{suffix}", {**changes, "seed": seed}, runs, results)
         for row, seed in kept
@@ -145,7 +128,8 @@ def ablation(row: str, schedule: str, seeds: Sequence[int], changes: dict, runs:
         results: folder of the result files.
 
     Raises:
-        ValueError: as for `table1`; or a row that has no recursive blocks.
+        ValueError: as for `table1`; a row that has no recursive blocks, no held-out image, or a gate or its noise,
+            which the variants set.
     """
     if set_by := sorted({"gate", "gate_noise"} & changes.keys()):
         raise ValueError(f"{set_by[0]} received; the variants of the ablation set it: leave it out")
@@ -169,36 +153,6 @@ def _job(row: str, label: str, base: str, changes: dict, runs: Path, results: Pa
     recipe = recipe_from_dict(changes, find_recipe(base))
     name = stem(row, recipe.seed)
     return Job(row, label, recipe, base, changes, runs / label / name, results / label / f"{name}.json")
-
-
-def _label(schedule: str, changes: dict, base: Recipe) -> str:
-    """A schedule that was changed is not taken for the one it was."""
-    told = {key: word for key, (word, _) in TOLD.items() if key in changes and changes[key] != getattr(base, key)}
-    return "-".join([schedule, *(f"{changes[key]}-{word}" for key, word in told.items())])
-
-
-def _scaled(base: Recipe, epochs: int) -> dict:
-    """The milestones of another length, where the schedule has any: the same shares of it."""
-    if base.schedule == "cosine":
-        if epochs <= base.warmup_epochs:
-            raise ValueError(
-                f"epochs {epochs} received; the first {base.warmup_epochs:g} of this schedule only raise the learning "
-                "rate: give more"
-            )
-        return {}
-    if epochs == base.epochs:
-        return {}
-    scaled = in_proportion(base.milestones, epochs, of=base.epochs)
-    if not fit_in(scaled, epochs):
-        raise ValueError(
-            f"epochs {epochs} received; this schedule divides the learning rate at {_and(base.milestones)} of "
-            f"{base.epochs} epochs, and that would be at {_and(scaled)} of {epochs}: give more"
-        )
-    return {"milestones": scaled}
-
-
-def _and(numbers: Sequence[int]) -> str:
-    return " and ".join(map(str, numbers))
 
 
 def _known(asked: Sequence[str], there: tuple[str, ...], what: str) -> Sequence[str]:

@@ -1,0 +1,66 @@
+"""What may be changed of a recipe for a set of runs, and the label that keeps their results apart."""
+
+from collections.abc import Sequence
+
+from drnn.training import Recipe
+from drnn.training.milestones import fit_in, in_proportion
+
+TOLD = {  # fields of the recipe that may be changed: their word in a label, and what they are
+    "epochs": ("epochs", "another length"),
+    "train_images": ("images", "fewer images"),
+    "held_out": ("held-out", "test on so many training images, held out"),
+    "cutout": ("cutout", "another side of the square greyed out"),
+    "padding_mode": ("padding", "of random windows"),
+    "gate": ("gate", "of recursive blocks"),
+    "gate_noise": ("noise", "when the gate draws lots"),
+    "target_rate": ("target", "another target rate"),
+    "rate_weight": ("lambda", "another weight of the target-rate loss"),
+    "precision": ("precision", "float32, or bf16 under autocast"),
+}
+OF_GATES = {  # fields of the recipe that need gates: how rows begin that have such
+    "gate": ("dr_",), "gate_noise": ("dr_",), "target_rate": ("dr_", "aig_"), "rate_weight": ("dr_", "aig_"),
+}  # fmt: skip
+
+
+def refuse_idle(rows: Sequence[str], changes: dict) -> None:
+    """ValueError for a field that would change nothing of one of the rows but its label."""
+    for field in filter(changes.__contains__, OF_GATES):
+        beginnings = OF_GATES[field]
+        for row in rows:
+            if not row.startswith(beginnings):
+                raise ValueError(
+                    f"{field} received; {row} has no gates that it changes: name rows that begin with "
+                    f"{' or '.join(beginnings)}"
+                )
+        if field != "gate" and changes.get("gate") == "open":
+            raise ValueError(f"{field} received with gate open, which is no gate: leave it out")
+
+
+def label_of(schedule: str, changes: dict, base: Recipe) -> str:
+    """A schedule that was changed is not taken for the one it was."""
+    told = {key: word for key, (word, _) in TOLD.items() if key in changes and changes[key] != getattr(base, key)}
+    return "-".join([schedule, *(f"{changes[key]}-{word}" for key, word in told.items())])
+
+
+def milestones_for(base: Recipe, epochs: int) -> dict:
+    """The milestones of another length, where the schedule has any: the same shares of it."""
+    if base.schedule == "cosine":
+        if epochs <= base.warmup_epochs:
+            raise ValueError(
+                f"epochs {epochs} received; the first {base.warmup_epochs:g} of this schedule only raise the learning "
+                "rate: give more"
+            )
+        return {}
+    if epochs == base.epochs:
+        return {}
+    scaled = in_proportion(base.milestones, epochs, of=base.epochs)
+    if not fit_in(scaled, epochs):
+        raise ValueError(
+            f"epochs {epochs} received; this schedule divides the learning rate at {_and(base.milestones)} of "
+            f"{base.epochs} epochs, and that would be at {_and(scaled)} of {epochs}: give more"
+        )
+    return {"milestones": scaled}
+
+
+def _and(numbers: Sequence[int]) -> str:
+    return " and ".join(map(str, numbers))
