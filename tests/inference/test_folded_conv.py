@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+import drnn
 from drnn.core import LVBN2d
 from drnn.inference import fold
 from drnn.inference.copied_conv import CopiedConv2d
@@ -56,3 +57,34 @@ def test_a_gpu_without_the_fused_kernel_takes_plain_calls_from_then_on(fails, mo
         for _ in range(3):
             torch.testing.assert_close(layer(x, 0, "relu", x), torch.relu(layer(x) + x))
     assert len(asked) == (2 if fails == "caller" else 1)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"padding_mode": "reflect"}, "padding_mode 'reflect' received; only zeros are folded"),
+        ({"padding": "same"}, "padding 'same' received; give it in pixels"),
+    ],
+)
+def test_convolutions_that_pad_otherwise_are_refused(change, message):
+    """What has no kernel with a norm inside would be computed as if it padded with zeros."""
+    conv = torch.nn.Conv2d(4, 4, 3, **{"padding": 1, **change})
+    with pytest.raises(ValueError, match=message):
+        CopiedConv2d(conv, torch.nn.BatchNorm2d(4))
+    model = drnn.create_model("dr_resnet_digits").eval()
+    model.layer2[1].body.conv1 = torch.nn.Conv2d(64, 64, 3, bias=False, **{"padding": 1, **change})
+    with pytest.raises(ValueError, match=message):
+        drnn.optimize(model)
+
+
+def test_norms_that_were_synchronised_in_training_are_folded_too():
+    torch.manual_seed(0)
+    model = drnn.create_model("dr_resnet_digits").train()
+    model(torch.randn(8, 1, 8, 8))
+    x = torch.randn(4, 1, 8, 8)
+    expected = drnn.optimize(model)(x)
+    synchronised = torch.nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    assert any(isinstance(module, torch.nn.SyncBatchNorm) for module in synchronised.modules())
+    fast = drnn.optimize(synchronised)
+    torch.testing.assert_close(fast(x), expected)
+    assert not any(isinstance(module, torch.nn.SyncBatchNorm) for module in fast.modules())

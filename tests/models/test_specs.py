@@ -5,7 +5,9 @@ import re
 import pytest
 import torch
 
-from drnn import create_model
+from drnn import create_model, list_models
+from drnn.core import gates_of
+from drnn.models.counterparts import counterpart
 from drnn.models.mobilenetv2 import MobileNetV2Spec
 from drnn.models.registry import spec_for
 from drnn.models.resnet import ResNetSpec
@@ -117,3 +119,13 @@ def test_lists_are_taken_for_tuples():
 def test_classes_and_channels_can_be_chosen():
     model = create_model("dr_mobilenetv2", num_classes=7, in_chans=1).eval()
     assert model(torch.zeros(1, 1, 64, 64)).shape == (1, 7)
+
+
+@pytest.mark.parametrize("name", list_models("dr_*"))
+def test_every_network_with_gates_has_a_static_counterpart_of_its_table(name):
+    with torch.device("meta"):
+        model = create_model(name, num_classes=7, input_size=(1, 64, 64))
+        static = counterpart(model)
+    assert (static.num_classes, static.input_size) == (7, (1, 64, 64))
+    assert gates_of(static) == {}
+    assert static.spec.input_size == model.spec.input_size

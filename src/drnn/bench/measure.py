@@ -19,8 +19,8 @@ from drnn.bench.subjects import (
     input_size_of,
     is_foreign,
     is_run,
+    max_macs_of,
     script_for,
-    static_macs_of,
 )
 from drnn.bench.trained import trained_pair
 from drnn.core import RecursiveBlock
@@ -64,7 +64,7 @@ def scripted_pair(case: Case) -> Pair:
         first=first,
         second=second,
         costs=costs,
-        static_macs=static_macs_of(case.second),
+        static_macs=max_macs_of(case.second),
         batches=(x,),
         run=lambda turn: run_script(scripted, x, turn, 0),
         records=scripted.records,
@@ -107,7 +107,7 @@ def measure_static(case: Case) -> dict:
     """A static network of torchvision against one of ours, plain against plain."""
     with torch.inference_mode(False):
         first, second = (build(name, case.form, case.seed, case.device) for name in (case.first, case.second))
-        theirs, ours = static_macs_of(case.first), static_macs_of(case.second)
+        theirs, ours = max_macs_of(case.first), max_macs_of(case.second)
     x = images_for(case, input_size_of(case.second))
     times = time_pairs(partial(run_static, first, x), partial(run_static, second, x), case.rounds, device=case.device)
     pairs = zip(times.first_s, times.second_s, strict=True)

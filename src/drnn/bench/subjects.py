@@ -132,7 +132,7 @@ def costs_of(name: str) -> Costs:
 
 
 @cache
-def static_macs_of(name: str) -> int:
+def max_macs_of(name: str) -> int:
     """Multiply-adds of one image with all loops; of torchvision's networks those that torch itself counts."""
     if not is_foreign(name):
         return costs_of(name).max_macs

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from drnn.bench.pairs import Pair, refuse_gates, refuse_open, refuse_sizes
-from drnn.bench.subjects import Case, build, in_form, is_foreign, static_macs_of
+from drnn.bench.subjects import Case, build, in_form, is_foreign, max_macs_of
 from drnn.core import gates_of
 from drnn.costs import count_costs
 from drnn.data import AnyDataset, Normalize, Share
@@ -36,7 +36,7 @@ def trained_pair(case: Case) -> Pair:
         options = {"num_classes": model.num_classes, "input_size": data.image_size}
     costs = count_costs(model, data.image_size)
     second = build(case.second, "plain", case.seed, **options)
-    static = static_macs_of(case.second) if is_foreign(case.second) else count_costs(second).max_macs
+    static = max_macs_of(case.second) if is_foreign(case.second) else count_costs(second).max_macs
     first = in_form(model, case.form, case.device)
     second = second.to(case.device) if is_foreign(case.second) else in_form(second, case.form, case.device)
     batches = batches_of(data, case.batch_size, case.rounds, case.device)

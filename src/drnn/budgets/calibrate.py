@@ -77,7 +77,7 @@ def calibrate(
     if request.unit == "ms":
         kept |= {"ms_mean": time_at(found.thresholds), "ms_images": len(timed)}
     return Budget(
-        recipe.model, found.thresholds, asdict(request), {**kept, "static_macs": static_macs(model)},
+        recipe.model, found.thresholds, asdict(request), {**kept, "static_macs": counterpart_macs(model)},
         fingerprint(folder), environment(held.device),
     )  # fmt: skip
 
@@ -160,17 +160,17 @@ def macs_for(request: Request, dial: Dial, costs: Costs, time_at: Callable[[Thre
     if request.unit == "macs":
         return request.value
     if request.unit == "share":
-        return request.value * static_macs(dial.model)
+        return request.value * counterpart_macs(dial.model)
     ends = [dial.thresholds(position) for position in (0.0, 1.0)]
     return macs_between(request.value, *((time_at(end), mean_macs(dial, costs, end)) for end in ends))
 
 
-def static_macs(model: Classifier) -> int:
+def counterpart_macs(model: Classifier) -> int:
     """Multiply-adds of one image in the static counterpart; in the network with all loops where it has none.
 
     Example:
         >>> import drnn
-        >>> static_macs(drnn.create_model("dr_resnet53"))
+        >>> counterpart_macs(drnn.create_model("dr_resnet53"))
         7570194432
     """
     return count_costs(counterpart(model) or model).max_macs

@@ -5,7 +5,7 @@ from typing import final
 import torch
 from torch import Tensor, nn
 
-from drnn.inference.folded_conv import FoldedConv2d, norms_of, scale_and_shift
+from drnn.inference.folded_conv import BatchNorm, FoldedConv2d, norms_of, scale_and_shift
 
 # name -> what torch.ops.mkldnn calls it, with its scalars
 ACTIVATIONS: dict[str | None, tuple[str, list[float]]] = {
@@ -16,7 +16,7 @@ ACTIVATIONS: dict[str | None, tuple[str, list[float]]] = {
 
 
 @torch.no_grad()
-def fold(conv: nn.Conv2d, norm: nn.BatchNorm2d | None) -> tuple[Tensor, Tensor]:
+def fold(conv: nn.Conv2d, norm: BatchNorm | None) -> tuple[Tensor, Tensor]:
     """Weight and bias of the convolution that equals ``norm(conv(x))`` in evaluation, in the dtype of ``conv``.
 
     Shape: weight as that of ``conv``, bias ``(C_out,)``.

@@ -1,7 +1,6 @@
 """A convolution that carries its norms inside: which kernel it runs in, and what is kept for it."""
 
 from abc import ABC, abstractmethod
-from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -10,8 +9,10 @@ from drnn.core import LVBN2d
 from drnn.core.modes import autocasts, has_derivative
 from drnn.inference.laid_out import ConvArgs, LaidOutWeights, Made, can_fuse
 
+BatchNorm = nn.BatchNorm2d | nn.SyncBatchNorm  # which compute the same in evaluation
 
-def norms_of(norm: nn.Module) -> list[nn.BatchNorm2d | None]:
+
+def norms_of(norm: nn.Module) -> list[BatchNorm | None]:
     """The norm of every loop; one for all where they share it, [None] where there is none.
 
     Raises:
@@ -21,13 +22,20 @@ def norms_of(norm: nn.Module) -> list[nn.BatchNorm2d | None]:
         return [None]
     loops = list(norm.loops) if isinstance(norm, LVBN2d) else [norm]
     for part in loops:
-        if not isinstance(part, nn.BatchNorm2d):
+        if not isinstance(part, BatchNorm):
             raise TypeError(f"{type(part).__name__} received; only batch norms can be folded into a convolution")
     return loops  # type: ignore[return-value]
 
 
+def _pixels(conv: nn.Conv2d) -> tuple[int, ...]:
+    """What its padding comes to on each side, rounded up."""
+    if conv.padding == "valid":
+        return (0,) * len(conv.kernel_size)
+    return tuple(each * (size - 1) // 2 for size, each in zip(conv.kernel_size, conv.dilation, strict=True))
+
+
 @torch.no_grad()
-def scale_and_shift(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+def scale_and_shift(norm: BatchNorm) -> tuple[Tensor, Tensor]:
     """What the norm does in evaluation, as ``x * scale + shift``, each ``(C,)``; computed in double precision."""
     assert norm.running_mean is not None
     assert norm.running_var is not None
@@ -98,11 +106,18 @@ class FoldedConv2d(nn.Module, ABC):
     Args:
         conv: the convolution that the loops share.
         fuse: whether fused kernels of oneDNN and cuDNN may be used.
+
+    Raises:
+        ValueError: a convolution that pads with something else than zeros, or says how much in a word.
     """
 
     def __init__(self, conv: nn.Conv2d, fuse: bool):
         super().__init__()
-        padding = cast(tuple[int, ...], conv.padding)
+        if conv.padding_mode != "zeros":
+            raise ValueError(f"padding_mode {conv.padding_mode!r} received; only zeros are folded")
+        if isinstance(conv.padding, str):
+            raise ValueError(f"padding {conv.padding!r} received; give it in pixels, as padding={_pixels(conv)}")
+        padding = conv.padding
         self.conv_kwargs = {"stride": conv.stride, "padding": padding, "dilation": conv.dilation, "groups": conv.groups}
         self.conv_args: ConvArgs = (list(padding), list(conv.stride), list(conv.dilation), conv.groups)
         self.fuse, self._lays_out = fuse, fuse and can_fuse()

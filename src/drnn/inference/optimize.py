@@ -13,7 +13,7 @@ from drnn.core import Gate, OpenGate
 from drnn.inference.captured import CapturedNetwork
 from drnn.inference.copied_conv import CopiedConv2d
 from drnn.inference.folded_blocks import FoldedPreActivation, FoldedResidual
-from drnn.inference.folded_conv import FoldedConv2d
+from drnn.inference.folded_conv import BatchNorm, FoldedConv2d
 from drnn.inference.folded_gate import FoldedGate, can_fold, keep_threshold
 from drnn.inference.forms import refuse_other_examples
 from drnn.inference.laid_out import can_fuse
@@ -74,7 +74,8 @@ def optimize(
     Raises:
         TypeError: something else than a network of `drnn.models`, or an example that is no tensor.
         ValueError: ``capture`` for a network that is not on a GPU, or with ``compile``; a network that is optimised or
-            captured already; an example without images, or of another shape, dtype or device than the network takes.
+            captured already; a convolution that pads with something else than zeros; an example without images, or of
+            another shape, dtype or device than the network takes.
 
     Example:
         >>> import drnn
@@ -149,7 +150,7 @@ def _optimised(
             elif isinstance(child, Gate):
                 keep_threshold(child)
     for conv, norm in (("conv1", "bn1"), ("conv2", "bn2")):  # of stem and head
-        if isinstance(getattr(twin, norm, None), nn.BatchNorm2d):
+        if isinstance(getattr(twin, norm, None), BatchNorm):
             setattr(twin, conv, make(getattr(twin, conv), getattr(twin, norm)))
             setattr(twin, norm, nn.Identity())
     if channels_last:
