@@ -17,13 +17,13 @@ test: .venv/installed-dev
 	$(BIN)/lint-imports
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2
 
-# Networks, inference, export and weights with the oldest torch, onnxruntime and timm they are meant for, in an
+# All but training, analysis and experiments with the oldest torch, onnxruntime and timm they are meant for, in an
 # environment of its own.
 test-oldest: .venv-oldest/installed
 	OMP_NUM_THREADS=1 .venv-oldest/bin/python -m pytest -q -n 2 tests/core tests/models tests/inference tests/budgets tests/prediction tests/export tests/weights
 
 # What a GPU is for, with a PYTHON that has torch and the packages of pyproject.toml; nothing is installed. `make -k gpu` goes
-# on where something fails, and what is stopped, or has had its MINUTES, goes on when it is called again.
+# on where something fails. Each set of rows of Table 1 has MINUTES, and goes on where it was when it is called again.
 MINUTES ?= 60
 DATA ?= data
 DRNN := PYTHONPATH=src $(PYTHON) -m drnn

@@ -42,6 +42,8 @@ def test_what_no_threshold_can_do_is_refused(run):
         calibrate(run, Request(0.1, "share"))
     with pytest.raises(ValueError, match="ms an image were asked for; on this machine"):
         calibrate(run, Request(1e5, "ms"))
+    with pytest.raises(ValueError, match="images 0 received; give 1 or more"):
+        calibrate(run, Request(0.8, "share"), images=0)
 
 
 def test_the_command_keeps_a_budget_and_eval_uses_it(run, capsys):

@@ -15,7 +15,7 @@ from drnn.budgets import Budget, write_budget
 from drnn.cli.main import main
 from drnn.core import gates_of
 from drnn.models import Preprocessing
-from drnn.prediction.source import open_source
+from drnn.opening import open_network
 from drnn.weights.files import fingerprint
 
 DOCS = Path(__file__).parent.parent.parent / "docs" / "export.md"
@@ -41,10 +41,10 @@ def test_export_of_a_folder_of_weights_runs_in_plain_onnxruntime_as_the_docs_say
 
 
 def test_a_name_gives_fresh_weights_and_a_run_its_own(tmp_path):
-    assert not open_source("resnet_digits").trained
+    assert not open_network("resnet_digits").trained
     run = ["train", "digits-static", "--epochs", "1", "--batch_size", "128", "--held_out", "1000", "--threads", "1"]
     assert main([*run, "--quiet", "--out", str(tmp_path / "run")]) == 0
-    source = open_source(str(tmp_path / "run"))
+    source = open_network(str(tmp_path / "run"))
     assert source.trained
     assert source.preprocessing.size == (1, 8, 8)
     assert 0 < source.preprocessing.std[0] < 1

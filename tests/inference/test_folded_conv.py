@@ -5,8 +5,7 @@ import torch
 
 import drnn
 from drnn.core import LVBN2d
-from drnn.inference import fold
-from drnn.inference.copied_conv import CopiedConv2d
+from drnn.inference.copied_conv import CopiedConv2d, fold
 from drnn.inference.laid_out import can_fuse
 
 

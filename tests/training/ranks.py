@@ -1,5 +1,6 @@
 """What one of several processes does: ``torchrun ranks.py FOLDER``. Also run by one process alone, for comparison."""
 
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -46,6 +47,8 @@ def scatter_gates(model, images):
 def run(recipe):
     """One update with norms in evaluation mode: gradients, weights, record and logits of a test."""
     with workers_of("cpu") as workers:
+        if "RANK" in os.environ:  # imported later, while gloo's threads run, it has some processes abort at their end
+            assert "torch._dynamo" in sys.modules
         source = load_data(recipe)
         torch.manual_seed(0)
         model = build_model(recipe, source)

@@ -10,7 +10,7 @@ from drnn.export.program import export_program, load_program
 from drnn.inference.captured import CapturedNetwork
 from drnn.models import Preprocessing
 from drnn.models.preprocessing import CIFAR10_MEAN, CIFAR10_STD, IMAGENET_MEAN, IMAGENET_STD
-from drnn.prediction.source import open_source
+from drnn.opening import open_network
 from drnn.training import find_recipe, train
 from drnn.training.checkpoint import load_run
 from drnn.weights import preprocessing_of, usual_preprocessing
@@ -83,6 +83,6 @@ def test_a_run_gives_a_network_with_those_of_its_data_set(tmp_path):
     model, _, dataset = load_run(out)
     assert model.preprocessing == Preprocessing((1, 8, 8), dataset.mean, dataset.std) != usual_preprocessing((1, 8, 8))
     save_pretrained(model, tmp_path / "saved")
-    again, source = from_pretrained(tmp_path / "saved"), open_source(str(out))
+    again, source = from_pretrained(tmp_path / "saved"), open_network(str(out))
     assert again.preprocessing == source.preprocessing == model.preprocessing
     assert again.classes == source.classes == tuple(dataset.classes)

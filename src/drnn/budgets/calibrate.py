@@ -50,9 +50,11 @@ def calibrate(
 
     Raises:
         ValueError: a request that no threshold meets to within `MOST_MISSED`; the message has what can be reached. Or a
-            network without gates, or a device that is not here.
+            network without gates, no images, or a device that is not here.
         FileNotFoundError: no finished run.
     """
+    if images < 1:
+        raise ValueError(f"images {images} received; give 1 or more")
     run = load_run(folder, data_root, device=device)
     model, recipe, dataset = run
     refuse_static(model)

@@ -5,7 +5,7 @@ from typing import Literal
 
 from jsonargparse import ArgumentParser
 
-from drnn.prediction.source import open_source
+from drnn.opening import open_network
 
 
 def run(argv: list[str]) -> None:
@@ -32,7 +32,7 @@ def run(argv: list[str]) -> None:
     parser.add_argument("--budget", action="store_true", help="with the thresholds of budget.json: see drnn calibrate")
     parser.add_argument("--aot", action="store_true", help="experimental: compile FILE.pt2 for this machine")
     options = parser.parse_args(argv)
-    model, preprocessing, _, trained = open_source(options.source, options.data_root, options.budget)
+    model, preprocessing, _, trained = open_network(options.source, options.data_root, options.budget)
     file, how = Path(options.file), (options.form, options.norms, not options.fixed_size)
     if file.suffix == ".onnx" and not options.aot:
         from drnn.export.onnx_file import export_onnx

@@ -12,9 +12,9 @@ from jsonargparse import ArgumentParser
 
 from drnn.costs import count_costs
 from drnn.inference import optimize
+from drnn.opening import open_network
 from drnn.prediction.images import find_images
 from drnn.prediction.predict import Prediction, predict_files
-from drnn.prediction.source import open_source
 from drnn.training.distributed import choose_device
 
 
@@ -36,7 +36,7 @@ def run(argv: list[str]) -> int:
     if options.batch_size < 1:
         raise ValueError(f"--batch_size {options.batch_size} received; it is 1 or more")
     device = choose_device(options.device)
-    model, preprocessing, classes, _ = open_source(options.run, options.data_root, options.budget, only_trained=True)
+    model, preprocessing, classes, _ = open_network(options.run, options.data_root, options.budget, only_trained=True)
     costs = count_costs(model, preprocessing.size)
     model = optimize(model.to(device))  # the plain one is not kept
     answers = predict_files(model, find_images(options.images), classes, preprocessing, options.batch_size, costs)

@@ -1,7 +1,6 @@
 """The deployment form of a network: the same answers in less time."""
 
-from drnn.inference.copied_conv import fold
 from drnn.inference.forms import choose_form
 from drnn.inference.optimize import optimize
 
-__all__ = ["choose_form", "fold", "optimize"]
+__all__ = ["choose_form", "optimize"]

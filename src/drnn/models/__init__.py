@@ -1,4 +1,4 @@
-"""Networks by name."""
+"""Networks by name, and the static one that each recursive one is measured against."""
 
 from drnn.models.classifier import Classifier, set_dense
 from drnn.models.preprocessing import Preprocessing

@@ -16,7 +16,7 @@ GATED = (RecursiveBlock, AdaptiveBlock)
 
 
 class NetworkSpec(Protocol):
-    """A dataclass that a network is built from; `drnn.models.registry.Spec` is one of those that there are."""
+    """A dataclass that a network is built from, such as `drnn.models.resnet.ResNetSpec`."""
 
     __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
 

@@ -1,1 +1,1 @@
-"""A network by what a user may name, and its answers for image files."""
+"""Answers for image files."""

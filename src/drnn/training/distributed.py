@@ -177,7 +177,7 @@ def workers_of(device_name: str) -> Iterator[Workers]:
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
     backend = "nccl" if device.type == "cuda" else "gloo"
     store = dist.PrefixStore(f"attempt-{attempt}", store)  # pyright: ignore[reportPrivateImportUsage]
-    import_module("torch._dynamo")  # as optimisers do: while the group's threads ran, processes aborted at their end
+    import_module("torch._dynamo")  # optimisers do it later: processes with gloo's threads running abort at their end
     dist.init_process_group(backend, store=store, rank=rank, world_size=processes)
     try:
         yield Workers(device, Share(rank, processes))

@@ -14,7 +14,7 @@ from drnn.weights.config import class_names
 from drnn.weights.folder import CONFIG
 
 
-class Source(NamedTuple):
+class OpenedNetwork(NamedTuple):
     """A network, what images go through first, names of its classes, and whether it ever learnt anything."""
 
     model: Classifier
@@ -23,7 +23,9 @@ class Source(NamedTuple):
     trained: bool
 
 
-def open_source(source: str, data_root: str | None = None, budget: bool = False, only_trained: bool = False) -> Source:
+def open_network(
+    source: str, data_root: str | None = None, budget: bool = False, only_trained: bool = False
+) -> OpenedNetwork:
     """A folder of `drnn.save_pretrained`, a run of ``drnn train``, or a name of ``drnn models`` with fresh weights.
 
     Of a folder that is both, as `drnn release` makes it, the saved network is taken: that needs no data set.
@@ -57,15 +59,15 @@ def open_source(source: str, data_root: str | None = None, budget: bool = False,
         raise FileNotFoundError(f"{source} is no folder, so it has no budget; give a run, and see drnn calibrate")
     torch.manual_seed(0)
     model = create_model(source).eval()
-    return _source(model, trained=False)
+    return _opened(model, trained=False)
 
 
-def _open_folder(folder: Path, data_root: str | None) -> Source:
+def _open_folder(folder: Path, data_root: str | None) -> OpenedNetwork:
     if (folder / CONFIG).is_file() or not (folder / RECIPE).is_file():
-        return _source(from_pretrained(folder), trained=True)
-    return _source(load_run(folder, data_root).model, trained=True)
+        return _opened(from_pretrained(folder), trained=True)
+    return _opened(load_run(folder, data_root).model, trained=True)
 
 
-def _source(model: Classifier, trained: bool) -> Source:
+def _opened(model: Classifier, trained: bool) -> OpenedNetwork:
     classes = class_names(model) or tuple(map(str, range(model.num_classes)))
-    return Source(model, preprocessing_of(model), classes, trained)
+    return OpenedNetwork(model, preprocessing_of(model), classes, trained)
