@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from drnn import create_model, export_onnx, load_onnx
+from drnn.core import OpenGate
 from drnn.costs import count_costs
-from drnn.export import verify
-from drnn.export.network import read_thresholds
+from drnn.export import OnnxNetwork, verify
+from drnn.export.network import looping_blocks, read_thresholds
 from drnn.export.program import export_program, load_program
 
 from .small import KINDS, SPEC, assert_equals_eager, small_network
@@ -43,10 +44,47 @@ def test_a_last_map_of_one_pixel_does_not_stay_one_in_the_file(tmp_path):
 def test_the_files_own_thresholds_count_and_can_be_replaced(files, model):
     network, x = load_onnx(files["branches", "once"]), verify.varied_images(32, (3, 8, 8)).numpy()
     own = network(x)
+    assert [entry.name for entry in network.session.get_overridable_initializers()] == ["thresholds"]
     assert own.loops.tolist() == network(x, read_thresholds(model).numpy()).loops.tolist()
     assert own.loops.tolist() != network(x, np.zeros(1)).loops.tolist()
     assert network(x, np.array([np.inf])).loops.max() == 0
     assert network(x, np.array([-np.inf])).loops.min() == 2
+
+
+def test_one_of_two_blocks_may_be_without_a_gate(tmp_path):
+    model = small_network(replace(SPEC, blocks=(1, 3), loops=(1, 2)))
+    open_block, asks = looping_blocks(model)
+    open_block.gate = OpenGate()
+    open_block.set_dense(False)
+    x = verify.varied_images(32, (3, 8, 8))
+    between = verify.mixed_thresholds(model, x)
+    asks.gate.threshold.copy_(between[1])
+    export_onnx(model, tmp_path / "net.onnx")
+    loops = assert_equals_eager(load_onnx(tmp_path / "net.onnx"), model, x)
+    assert set(loops[:, 0]) == {2}
+    assert len(set(loops[:, 1])) > 1
+    assert read_thresholds(model).tolist() == between.tolist()
+    assert between[0] == 0 != between[1]
+
+
+def test_weights_of_another_default_are_exported_in_their_own(tmp_path):
+    model = small_network()
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        export_onnx(model, tmp_path / "net.onnx", form="dense", any_size=False)
+    finally:
+        torch.set_default_dtype(before)
+    assert_equals_eager(load_onnx(tmp_path / "net.onnx"), model, torch.randn(3, 3, 8, 8))
+
+
+@pytest.mark.parametrize("provider", ["CUDAExecutionProvider", "CudaProvider"])
+def test_a_provider_that_is_not_here_is_told(files, provider):
+    """onnxruntime takes the CPU then, and times would be taken for another device's."""
+    if provider in onnxruntime.get_available_providers():
+        pytest.skip(f"{provider} is here")
+    with pytest.raises(ValueError, match=rf"provider {provider} received, .* has .*CPUExecutionProvider"):
+        OnnxNetwork(files["branches", "once"], providers=(provider,))
 
 
 def test_its_threads_rest_between_runs_and_leave_the_cores_to_others(files):
@@ -82,6 +120,7 @@ def test_a_network_without_gates_has_no_thresholds(tmp_path):
     export_onnx(create_model("resnet_digits"), tmp_path / "static.onnx", any_size=False)
     network = load_onnx(tmp_path / "static.onnx")
     assert [entry.name for entry in network.session.get_inputs()] == ["images"]
+    assert network.session.get_overridable_initializers() == []
     got = network(np.zeros((3, 1, 8, 8), np.float32))
     assert got.loops.shape == (3, 0)
     assert got.macs.tolist() == [count_costs(create_model("resnet_digits")).max_macs] * 3

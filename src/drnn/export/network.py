@@ -32,10 +32,10 @@ def looping_blocks(model: Classifier) -> list[RecursiveBlock]:
 
 def read_thresholds(model: Classifier) -> Tensor:
     """The gates' thresholds, in the margin's units, ``(B,)``; a block without a gate counts 0."""
-    values = [block.gate.threshold for block in looping_blocks(model) if isinstance(block.gate, Gate)]
-    if len(values) < len(looping_blocks(model)):
-        values = [torch.zeros(()) for _ in looping_blocks(model)]
-    return torch.stack(values).detach().float().cpu() if values else torch.zeros(0)
+    gates = [block.gate for block in looping_blocks(model)]
+    return torch.tensor(
+        [float(gate.threshold) if isinstance(gate, Gate) else 0.0 for gate in gates], dtype=torch.float32
+    )
 
 
 class ExportableNetwork(nn.Module):

@@ -149,7 +149,7 @@ def load_program(path: str | Path, compiled: bool = False) -> ProgramNetwork:
             images = graph.graph.find_nodes(op="placeholder")[0].meta["val"]
             any_size = not all(isinstance(side, int) for side in images.shape[2:])
             facts = json.loads(extra[FACTS])
-        thresholds = torch.tensor([float(value) for value in facts["thresholds"]])
+        thresholds = torch.tensor([float(value) for value in facts["thresholds"]], dtype=torch.float32)
         return ProgramNetwork(graph, thresholds, facts, any_size)
     except Exception as error:  # torch's errors of damaged archives share no narrower base
         raise ValueError(f"{path} is damaged, or not made by drnn export: {told(error)}") from error

@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,6 +13,7 @@ from drnn.export.facts import INPUT, ONNX_FACTS, OUTPUTS, THRESHOLDS
 from drnn.models import Preprocessing
 from drnn.weights.files import told
 
+Provider = str | tuple[str, dict]  # with options
 Axes = tuple[str, int, str | int, str | int]  # "N", C, and "H" and "W" or what they have to be
 
 
@@ -49,6 +51,21 @@ def refuse_other_thresholds(thresholds: np.ndarray | Tensor, blocks: int) -> Non
         raise ValueError("threshold nan received; give a number, or an infinite one that opens or closes the gate")
 
 
+def refuse_absent(providers: Sequence[Provider], there: Sequence[str]) -> None:
+    """Where a provider is missing onnxruntime takes the CPU, and its times would be taken for another device's.
+
+    Args:
+        providers: asked for, by name or with options.
+        there: that this onnxruntime has, or that a session really uses.
+
+    Raises:
+        ValueError: one that is not there.
+    """
+    for name in (each if isinstance(each, str) else each[0] for each in providers):
+        if name not in there:
+            raise ValueError(f"provider {name} received, which cannot be used here; onnxruntime has {', '.join(there)}")
+
+
 def surroundings(facts: dict) -> tuple[Preprocessing, tuple[str, ...]]:
     """What images of a file go through first, and names of its answers, or none, from its metadata."""
     return Preprocessing(*(facts[key] for key in ("size", "mean", "std"))), tuple(facts.get("classes", ()))
@@ -77,11 +94,11 @@ class OnnxNetwork:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: not a file of `export_onnx`.
+        ValueError: not a file of `export_onnx`, or a provider that cannot be used here.
         ModuleNotFoundError: onnxruntime is not installed.
     """
 
-    def __init__(self, path: str | Path, threads: int = 0, providers: tuple[str, ...] = ("CPUExecutionProvider",)):
+    def __init__(self, path: str | Path, threads: int = 0, providers: Sequence[Provider] = ("CPUExecutionProvider",)):
         import onnxruntime
 
         if not Path(path).is_file():
@@ -89,10 +106,12 @@ class OnnxNetwork:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.log_severity_level = threads, 3
         options.add_session_config_entry("session.force_spinning_stop", "1")  # else they stay busy for 20 ms after each
+        refuse_absent(providers, onnxruntime.get_available_providers())
         try:
             self.session = onnxruntime.InferenceSession(str(path), options, providers=list(providers))
         except Exception as error:  # onnxruntime's errors share no narrower base
             raise ValueError(f"{path} is damaged or no ONNX file: {told(error)}") from error
+        refuse_absent(providers, self.session.get_providers())
         try:
             found = self.session.get_modelmeta().custom_metadata_map
             self.facts = {key: json.loads(found[key]) for key in ONNX_FACTS if key in found}

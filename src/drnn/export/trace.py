@@ -18,7 +18,7 @@ def trace(network: ExportableNetwork, any_size: bool = True) -> ExportedProgram:
     from torch._dynamo.exc import TorchDynamoException  # the compiler takes as long to import as torch itself
 
     count = 1 if network.one_image else 3  # neither 0 nor 1 images, which would stay fixed
-    images = torch.zeros(count, *network.classifier.input_size)
+    images = torch.zeros(count, *network.classifier.input_size, dtype=torch.float32)
     while any_size and smallest_map(network, images) < 2:  # what is 1 while it is traced stays 1 in the graph
         images = images.repeat(1, 1, 2, 2)
     free = dict.fromkeys((*(() if network.one_image else (0,)), *((2, 3) if any_size else ())), Dim.DYNAMIC)

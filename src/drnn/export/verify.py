@@ -67,9 +67,9 @@ def other_sizes(model: Classifier) -> tuple[tuple[int, int, int], ...]:
 
 def varied_images(count: int, size: tuple[int, int, int]) -> Tensor:
     """Random images whose contrast rises from .2 to 3, so that gates disagree about them."""
-    noise = torch.randn(count, *size, generator=torch.Generator().manual_seed(0))
+    noise = torch.randn(count, *size, generator=torch.Generator().manual_seed(0), dtype=torch.float32)
     order = torch.randperm(count, generator=torch.Generator().manual_seed(1))
-    return noise * torch.linspace(0.2, 3, count)[order][:, None, None, None]
+    return noise * torch.linspace(0.2, 3, count, dtype=torch.float32)[order][:, None, None, None]
 
 
 def gate_states(model: Classifier, images: Tensor) -> dict[str, Tensor]:
@@ -103,12 +103,15 @@ def mixed_thresholds(model: Classifier, images: Tensor) -> Tensor:
             middle = ranked[low:high]
             gap, widest = middle.diff().max(0)
             between = (middle[widest] + middle[widest + 1]) / 2
-            turn = torch.tensor(torch.inf if len(found) % 2 else -torch.inf)
+            turn = torch.tensor(torch.inf if len(found) % 2 else -torch.inf, dtype=torch.float32)
             found[gate] = between if gap > 8 * TIE * (1 + between.abs()) else turn
         return GateDecision(answer.margin, answer.margin - found[gate])
 
     run_with_hooks(model, images, lambda gate: gate.register_forward_hook(choose))
-    return torch.stack([found[gate] for gate in gates_of(model).values()])
+    gates = [block.gate for block in looping_blocks(model)]
+    return torch.stack(
+        [found[gate] if isinstance(gate, Gate) else torch.zeros((), dtype=torch.float32) for gate in gates]
+    )
 
 
 def run_with_hooks(model: Classifier, images: Tensor, register: Callable[[Gate], RemovableHandle]) -> None:
