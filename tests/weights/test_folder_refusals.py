@@ -8,8 +8,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from drnn import create_model, from_pretrained, optimize, save_pretrained
-from drnn.core import Gate
+from drnn.core import AlwaysNoisy, Gate
 from drnn.models import Preprocessing
+from drnn.models.rcnn import RecurrentConv2d
 from drnn.weights import Card
 
 
@@ -52,6 +53,76 @@ def test_layers_set_by_hand_are_refused(tmp_path, layer, setting, value):
     setattr(model.get_submodule(layer), setting, value)
     with pytest.raises(ValueError, match=rf"1 layers differ .* first {layer} \(.*{setting}=.*Set them back"):
         save_pretrained(model, tmp_path / "net")
+    assert not (tmp_path / "net").exists()
+
+
+class Cosine(torch.nn.Linear):
+    """A last layer of one's own, whose weights look like any other's."""
+
+    def forward(self, x):
+        return super().forward(torch.nn.functional.normalize(x))
+
+
+def of_its_own(model):
+    model.fc = Cosine(model.fc.in_features, model.fc.out_features)
+
+
+def with_fewer_loops(model):
+    model.layer2[1].num_loops = 1
+
+
+def with_other_odds(model):
+    model.layer1[0].survival = 1.0
+
+
+def with_fewer_iterations(model):
+    next(module for module in model.modules() if isinstance(module, RecurrentConv2d)).iterations = 1
+
+
+def with_lots(model):
+    model.layer2[1].gate.decide = AlwaysNoisy()
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "layer"),
+    [
+        ("dr_resnet_digits", of_its_own, "fc"),
+        ("dr_resnet_digits", with_fewer_loops, r"layer2\.1"),
+        ("dr_resnet_digits", with_lots, r"layer2\.1\.gate\.decide"),
+        ("sd_resnet110_cifar", with_other_odds, r"layer1\.0"),
+        ("rcnn160_cifar", with_fewer_iterations, ".*"),
+    ],
+)
+def test_what_weights_do_not_tell_is_compared_too(tmp_path, name, change, layer):
+    model = create_model(name)
+    save_pretrained(model, tmp_path / "as_built")
+    change(model)
+    with pytest.raises(ValueError, match=rf"1 layers differ .* first {layer} \("):
+        save_pretrained(model, tmp_path / "net")
+    assert not (tmp_path / "net").exists()
+
+
+def test_a_layer_of_another_class_that_does_the_same_is_saved(tmp_path):
+    class Named(torch.nn.Linear):
+        pass
+
+    model = create_model("dr_resnet_digits")
+    model.fc = Named(model.fc.in_features, model.fc.out_features)
+    save_pretrained(model, tmp_path / "net")
+
+
+@pytest.mark.parametrize(
+    ("wrap", "way"),
+    [
+        (torch.nn.DataParallel, r"give the one inside: model\.module$"),
+        (torch.compile, r"give the one inside: model\._orig_mod$"),
+        (lambda model: torch.nn.Linear(2, 2), "as drnn.create_model and"),
+    ],
+    ids=["parallel", "compiled", "other"],
+)
+def test_what_is_no_network_of_this_library_is_refused(tmp_path, wrap, way):
+    with pytest.raises(TypeError, match=rf"received; save_pretrained takes networks of drnn\.models, {way}"):
+        save_pretrained(wrap(create_model("dr_resnet_digits")), tmp_path / "net")
     assert not (tmp_path / "net").exists()
 
 

@@ -46,6 +46,10 @@ class RecursiveBlock(nn.Module):
         self.body, self.gate, self.num_loops = body, gate, num_loops
         self.set_dense(False)
 
+    def extra_repr(self) -> str:
+        """What its modules do not tell."""
+        return f"num_loops={self.num_loops}"
+
     def set_dense(self, dense: bool) -> None:
         """Choose the form without data-dependent shapes (for graphs and compilers), or the one that skips."""
         if isinstance(self.gate, OpenGate):

@@ -158,11 +158,15 @@ def refuse_other_models(model: object, user: str) -> None:
     Raises:
         TypeError: not a `Classifier`.
     """
-    if not isinstance(model, Classifier):
-        raise TypeError(
-            f"{type(model).__module__}.{type(model).__qualname__} received; {user} takes networks of drnn.models, as "
-            "drnn.create_model and drnn.from_pretrained give them"
-        )
+    if isinstance(model, Classifier):
+        return
+    inner = [name for name in ("module", "_orig_mod") if isinstance(getattr(model, name, None), Classifier)]
+    way = (
+        f"give the one inside: model.{inner[0]}" if inner else "as drnn.create_model and drnn.from_pretrained give them"
+    )
+    raise TypeError(
+        f"{type(model).__module__}.{type(model).__qualname__} received; {user} takes networks of drnn.models, {way}"
+    )
 
 
 def refuse_training(model: Classifier, why: str) -> None:

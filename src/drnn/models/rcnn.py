@@ -23,6 +23,10 @@ class RecurrentConv2d(nn.Module):
         self.normalise = response_norm(channels)
         self.iterations = iterations
 
+    def extra_repr(self) -> str:
+        """What its modules do not tell."""
+        return f"iterations={self.iterations}"
+
     def forward(self, u: Tensor) -> Tensor:
         """``(N, C, H, W) -> (N, C, H, W)``."""
         forward = self.feedforward(u)

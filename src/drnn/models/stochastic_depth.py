@@ -23,6 +23,10 @@ class StochasticBlock(nn.Module):
             raise ValueError(f"survival probability {survival} received; it lies in (0, 1]")
         self.body, self.survival = body, survival
 
+    def extra_repr(self) -> str:
+        """What its modules do not tell."""
+        return f"survival={self.survival:g}"
+
     def forward(self, x: Tensor) -> Tensor:
         """``(N, C_in, H, W) -> (N, C_out, H / stride, W / stride)``."""
         shortcut = self.body.shortcut(x)

@@ -110,12 +110,13 @@ def describe(
             f"this {model.name} cannot be opened again as it is: {len(wrong)} entries are not float32, as all networks "
             f"come back, first {wrong[0]} of {state[wrong[0]].dtype}; save model.float()"
         )
-    made, built = _settings(model), _settings(twin)
-    if wrong := sorted(name for name in made.keys() | built.keys() if made.get(name) != built.get(name)):
+    made, built = _layers(model), _layers(twin)
+    both = sorted(made.keys() | built.keys())
+    if wrong := [name for name in both if not _does_the_same(made.get(name), built.get(name))]:
+        first = f"{wrong[0]} ({_told(made.get(wrong[0]))}; built: {_told(built.get(wrong[0]))})"
         raise ValueError(
             f"this {model.name} cannot be opened again: {len(wrong)} layers differ from those that its name and fields "
-            f"build, first {wrong[0]} ({made.get(wrong[0])}; built: {built.get(wrong[0])}). Set them back, or give "
-            "create_model the fields that build them"
+            f"build, first {first}. Set them back, or give create_model the fields that build them"
         )
     names = class_names(model) if classes is None else tuple(classes)
     return Config(model.name, kept, preprocessing or preprocessing_of(model), thresholds, names)
@@ -129,10 +130,22 @@ def class_names(model: Classifier) -> tuple[str, ...]:
     return model.classes if len(model.classes) == (model.num_classes if last is None else len(last)) else ()
 
 
-def _settings(model: Classifier) -> dict[str, str]:
-    """Strides, paddings, ... of all layers; not a dropout's, which a network in evaluation does not use."""
+def _layers(model: Classifier) -> dict[str, nn.Module]:
+    """All but dropouts, which a network in evaluation does not use."""
     named = model.named_modules(remove_duplicate=False)
-    return {name: layer.extra_repr() for name, layer in named if not isinstance(layer, nn.Dropout)}
+    return {name: layer for name, layer in named if not isinstance(layer, nn.Dropout)}
+
+
+def _does_the_same(layer: nn.Module | None, built: nn.Module | None) -> bool:
+    """By class, strides, paddings, ...; one of torch's layers may have another class that computes as it does."""
+    if layer is None or built is None or layer.extra_repr() != built.extra_repr():
+        return False
+    may_differ = isinstance(built, Classifier) or type(built).__module__.startswith("torch.nn.")
+    return type(layer) is type(built) or (may_differ and type(layer).forward is type(built).forward)
+
+
+def _told(layer: nn.Module | None) -> str:
+    return "none" if layer is None else f"{type(layer).__name__}({layer.extra_repr()})"
 
 
 def read_config(path: Path) -> Config:

@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 
 from drnn.costs import count_params
 from drnn.models import Classifier, Preprocessing
+from drnn.models.classifier import refuse_other_models
 from drnn.storage import Write, json_text, text_writer, write_together
 from drnn.weights.card import LIBRARY, Card, readme, with_kind
 from drnn.weights.config import describe, read_config
@@ -36,6 +37,7 @@ def save_pretrained(
         classes: names of the K answers; the model's own by default, unless its last layer has another number.
 
     Raises:
+        TypeError: not a network of `drnn.models`; of one inside a wrapper, give that.
         OSError: the disk is full, the folder is read-only, ...; what an older folder holds stays as it was.
         ValueError: a network that would not come back the same: one without a name to build it by, changed by hand, of
             another precision than float32, or optimised; or a card, preprocessing or classes of another. Nothing is
@@ -53,6 +55,7 @@ def pretrained_files(
     classes: Sequence[str] | None = None,
 ) -> dict[str, Write]:
     """What writes each file of ``folder``; the arguments and errors are those of `save_pretrained`."""
+    refuse_other_models(model, "save_pretrained")
     config, card = describe(model, preprocessing, classes), card or Card.of(model)
     _check_card(card, model)
     card = with_kind(card, model)

@@ -5,6 +5,7 @@ from pathlib import Path
 from torch import Tensor
 
 from drnn.models import Classifier
+from drnn.models.classifier import refuse_other_models
 from drnn.models.mobilenetv2 import MobileNetV2
 from drnn.models.resnet import ResNet
 from drnn.weights.files import are_weights, fill, read_weights
@@ -37,6 +38,7 @@ def load_foreign(model: Classifier, weights: dict[str, Tensor] | str | Path) -> 
     origin = "the state received"
     if isinstance(weights, str | Path):
         origin, weights = str(weights), read_weights(weights)
+    refuse_other_models(model, "load_foreign")
     if not are_weights(weights):
         raise ValueError(f"{type(weights).__name__} received; give names with tensors, or the path of a file of them")
     if isinstance(model, MobileNetV2):
