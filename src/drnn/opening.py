@@ -57,8 +57,9 @@ def open_network(
         )
     if budget:
         raise FileNotFoundError(f"{source} is no folder, so it has no budget; give a run, and see drnn calibrate")
-    torch.manual_seed(0)
-    model = create_model(source).eval()
+    with torch.random.fork_rng(devices=[]):  # the caller's own numbers stay as they are
+        torch.manual_seed(0)
+        model = create_model(source).eval()
     return _opened(model, trained=False)
 
 

@@ -80,3 +80,14 @@ def test_one_device_has_one_name(tmp_path):
 @pytest.mark.gpu
 def test_one_gpu_has_one_name(tmp_path):
     assert_measured_once(("auto", "cuda", "cuda:0"), tmp_path / "result.json", "cuda:0")
+
+
+def test_a_folder_with_a_networks_name_is_not_taken_for_a_run(tmp_path, monkeypatch, capsys):
+    """``./dr_resnet_digits`` would be."""
+    monkeypatch.chdir(tmp_path)
+    for name in PAIR:
+        (tmp_path / name).mkdir()
+    arguments = ["--batch_sizes", "[1]", "--threads", "[1]", "--forms", "[plain]", "--rounds", "1", "--json", "x.json"]
+    assert main(["bench", "inference", "--first", PAIR[0], *arguments]) == 0
+    assert main(["bench", "inference", "--first", f"./{PAIR[0]}", *arguments]) == 2
+    assert "has no recipe.yaml" in capsys.readouterr().err

@@ -57,9 +57,10 @@ def test_efficiency_is_the_ratio_of_speeds_over_that_of_multiply_adds():
 
 def test_the_straight_line_in_closed_form():
     entries = [  # the machine slows down from one to the next; the static network takes pace seconds
-        {"macs_mean": m, "ratio": 1 + 2 * m, "latency_s": [pace * (1 + 2 * m)], "ends_s": [pace]}
-        for m, pace in ((0.0, 1.0), (1.0, 1.5), (2.0, 1.2), (5.0, 3.0))
+        {"rate": m / 5, "macs_mean": m, "ratio": 1 + 2 * m, "latency_s": [pace * (1 + 2 * m)], "ends_s": [pace]}
+        for m, pace in ((5.0, 3.0), (2.0, 1.2), (1.0, 1.5), (0.0, 1.0))
     ]
+    assert straight_line(entries[:3])["rest"] is None  # stopped before the gates were closed
     assert straight_line(entries) == pytest.approx({"r2": 1.0, "rest": 1.0, "points": 4})
     entries[1]["ratio"] = 9.0
     assert straight_line(entries)["r2"] < 0.9

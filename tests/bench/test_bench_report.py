@@ -41,10 +41,11 @@ def test_what_was_measured_elsewhere_is_another_line(tmp_path):
             "latency_s": [pace * (1 + macs), 1.0], "ends_s": [pace, 1.0],
         }
         for device, pace in (("cpu", 1.0), ("cuda:0", 0.1))
-        for macs in (0, 1, 2)
+        for macs in (2, 1, 0)
     ]  # fmt: skip
     table = markdown(entries)
     assert table.count("| plain | 1 | 1 | 3 | 1.0000 | 1.000 |") == 2
+    assert markdown([*entries[:2], {**entries[1], "rate": 0.8}]).count("| plain | 1 | 1 | 3 | 1.0000 | - |") == 1
     assert "`a` against `b`, device cpu\n" in table
     assert "`a` against `b`, device cuda:0\n" in table
     draw_times(entries, tmp_path / "times.svg")

@@ -10,6 +10,7 @@ from drnn import create_model, load_onnx
 from drnn.bench import LoopScript, exported, script_by_rate
 from drnn.bench.subjects import build, costs_of
 from drnn.bench.taught_gates import teach
+from drnn.cli.bench import export_parser
 from drnn.cli.main import main
 
 PAIR = ("dr_resnet_digits", "resnet_digits")
@@ -89,3 +90,10 @@ def test_places_that_cannot_be_written_are_found_before_anything_is_exported(
     assert main(["bench", "export", "--first", "dr_resnet_digits", "--mean_loops", "3", option, place]) == 2
     assert message in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_images_take_as_many_loops_as_gates_at_their_target_would_have_them_take():
+    """Of the paper where it says how many; networks of few loops cannot take those of another."""
+    assert exported.usual_loops("dr_resnet53") == 11.74
+    assert exported.usual_loops("dr_resnet_digits") == pytest.approx(2 * (0.7 + 0.7**2 + 0.7**3))
+    assert export_parser().parse_args([]).mean_loops is None

@@ -121,6 +121,22 @@ def test_classes_and_channels_can_be_chosen():
     assert model(torch.zeros(1, 1, 64, 64)).shape == (1, 7)
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("resnet20_cifar", True, "stride_in_3x3 True received; only bottlenecks have one, and this resnet20_cifar has"),
+        ("resnet50", "no", "stride_in_3x3 'no' received; give True or False"),
+        ("resnet50", 1, "stride_in_3x3 1 received; give True or False"),
+    ],
+)
+def test_a_stride_has_a_place_too(name, value, message):
+    with pytest.raises(ValueError, match=message):
+        create_model(name, stride_in_3x3=value)
+    with torch.device("meta"):
+        create_model("resnet20_cifar", stride_in_3x3=False)
+        assert create_model("resnet50", stride_in_3x3=True).layer2[0].conv2.stride == (2, 2)
+
+
 @pytest.mark.parametrize("name", list_models("dr_*"))
 def test_every_network_with_gates_has_a_static_counterpart_of_its_table(name):
     with torch.device("meta"):

@@ -159,3 +159,11 @@ def test_a_release_does_not_overwrite_a_run(kept, runs, capsys):
     assert main(["release", str(run), str(other)]) == 2
     assert f"it is a run ({kept} is there); choose another" in capsys.readouterr().err
     assert {path: path.stat().st_mtime_ns for path in other.rglob("*")} == before
+
+
+@pytest.mark.parametrize("place", ["file", "file/folder"])
+def test_a_place_that_cannot_be_written_is_told_before_the_run_is_evaluated(place, runs, tmp_path, monkeypatch, capsys):
+    (tmp_path / "file").touch()
+    monkeypatch.setattr("drnn.reproduce.release.evaluate_source", lambda *_: pytest.fail("evaluated"))
+    assert main(["release", str(runs[0]), str(tmp_path / place)]) == 2
+    assert "file is no folder; name another place" in capsys.readouterr().err

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from drnn.bench.pairs import refuse_foreign, refuse_pair
 from drnn.bench.scripts import script_by_total
-from drnn.bench.subjects import FIGURE_8, build, costs_of
+from drnn.bench.subjects import FIGURE_8, build, costs_of, skeleton
 from drnn.bench.taught_gates import teach
 from drnn.core import RecursiveBlock
 from drnn.export.runner import OnnxNetwork
@@ -117,6 +117,13 @@ def taught_network(name: str, images: Tensor, mean_loops: float) -> Classifier:
     std = FIGURE_8.get(name, (0, len(slots) ** 0.5 / 2))[1]
     teach(model, script_by_total(slots, mean_loops, std, len(images), rate, SEED), images)
     return model
+
+
+def usual_loops(name: str) -> float:
+    """Loops of an image on average: the paper's where it has them, else those of gates at the target rate."""
+    if name in FIGURE_8:
+        return FIGURE_8[name][0]
+    return costs_of(name).expected_loops(skeleton(name).target_rate or 1.0)
 
 
 def fixed_part(model: Classifier) -> Classifier:

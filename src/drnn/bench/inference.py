@@ -123,7 +123,8 @@ def straight_line(entries: list[dict]) -> dict:
     between two entries would bend a line of seconds.
 
     Returns:
-        ``r2``, and ``rest``: seconds at rate 0 over the seconds of the network without its recursive blocks.
+        ``r2``, and ``rest``: seconds at rate 0 over the seconds of the network without its recursive blocks, None where
+        that rate was not measured.
 
     Raises:
         ValueError: fewer than three rates.
@@ -136,5 +137,5 @@ def straight_line(entries: list[dict]) -> dict:
     slope = (centred * times).sum() / centred.square().sum()
     missed = times - times.mean() - slope * centred
     r2 = 1 - missed.square().sum() / (times - times.mean()).square().sum()
-    lowest = min(entries, key=lambda entry: entry["macs_mean"])
-    return {"r2": float(r2), "rest": lowest["latency_s"][0] / lowest["ends_s"][0], "points": len(entries)}
+    rest = next((entry["latency_s"][0] / entry["ends_s"][0] for entry in entries if entry["rate"] == 0), None)
+    return {"r2": float(r2), "rest": rest, "points": len(entries)}

@@ -48,7 +48,7 @@ def _row(entry: dict) -> tuple[str, ...]:
         f"{ours * 1e3:.1f}", f"{static * 1e3:.1f}", " / ".join(f"{rate:.1f}" for rate in entry["images_per_s"]),
         f"{entry['ratio']:.3f}",
         f"{entry['macs_mean'] / entry['static_macs']:.3f}", f"{entry['efficiency']:.3f}",
-        "-" if entry["limit"] is None else f"{entry['limit']:.3f}", f"{entry['latency_p95_s'][0] / ours:.2f}",
+        _share(entry["limit"]), f"{entry['latency_p95_s'][0] / ours:.2f}",
         _megabytes(entry["peak_bytes"]), _megabytes(entry.get("weight_bytes")),
     )  # fmt: skip
 
@@ -65,11 +65,15 @@ def _lines(entries: list[dict]) -> list[str]:
         own = [entry for entry in swept if (entry["form"], entry["threads"], entry["batch_size"]) == key]
         if len(own) > 2:
             line = straight_line(own)
-            rows.append((*map(str, key), str(len(own)), f"{line['r2']:.4f}", f"{line['rest']:.3f}"))
+            rows.append((*map(str, key), str(len(own)), f"{line['r2']:.4f}", _share(line["rest"])))
     if not rows:
         return []
     header = ("form", "threads", "batch", "rates from 1 to 0", "R^2 of time on MACs", "time at rate 0 / fixed part")
     return ["", _line(header), _line(["---"] * len(header)), *map(_line, rows)]
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
 
 
 def _line(cells) -> str:

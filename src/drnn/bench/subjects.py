@@ -13,6 +13,7 @@ from drnn.bench.scripts import LoopScript, script_by_rate, script_by_total
 from drnn.costs import Costs, count_costs
 from drnn.inference import optimize
 from drnn.models import Classifier, create_model, set_dense
+from drnn.models.registry import MODELS
 
 FORMS, FOREIGN = ("plain", "optimised", "masked", "compiled", "captured"), "torchvision/"
 FIGURE_8 = {"dr_resnet53": (11.74, 1.50)}  # mean and standard deviation of an image's loops
@@ -75,8 +76,8 @@ def is_foreign(name: str) -> bool:
 
 
 def is_run(name: str) -> bool:
-    """Whether a name is that of a folder, as of a run."""
-    return Path(name).is_dir()
+    """Whether a name is that of a folder, as of a run; a network's own name is none, but "./resnet101" would be."""
+    return name not in MODELS and Path(name).is_dir()
 
 
 def build(name: str, form: str, seed: int, device: str = "cpu", **options) -> Any:

@@ -98,7 +98,9 @@ def export_parser() -> ArgumentParser:
     )
     made.add_argument("--first", type=str, default="dr_resnet53", help="a recursive network")
     made.add_argument("--second", type=str, default=None, help="a static network; its counterpart by default")
-    made.add_argument("--mean_loops", type=float, default=11.74, help="loops that an image takes on average")
+    made.add_argument(
+        "--mean_loops", type=float, default=None, help="loops of an image; 11.74 of dr_resnet53, else at target"
+    )
     made.add_argument("--batch_sizes", type=list[int], default=None, help="images at a time; [1,8], or [1] for single")
     made.add_argument("--rounds", type=int, default=40, help="pairs at batch 1; fewer at larger ones")
     made.add_argument("--form", type=Literal["branches", "single"], default="branches", help="single: for batch size 1")
@@ -110,13 +112,14 @@ def export_parser() -> ArgumentParser:
 
 def export(argv: list[str]) -> None:
     """Export and time in onnxruntime."""
-    from drnn.bench.exported import ExportCase, measure_case
+    from drnn.bench.exported import ExportCase, measure_case, usual_loops
 
     options = export_parser().parse_args(argv)
     refuse_place(Path(options.json))
     second = _second(options.first, options.second)
     sizes = tuple(options.batch_sizes or ([1] if options.form == "single" else [1, 8]))
-    case = ExportCase(options.first, second, options.mean_loops, sizes, options.rounds, options.threads, options.form)
+    loops = usual_loops(options.first) if options.mean_loops is None else options.mean_loops
+    case = ExportCase(options.first, second, loops, sizes, options.rounds, options.threads, options.form)
     result = measure_case(case, Path(options.folder))
     write_json(Path(options.json), result)
     for part, closed in zip(result["efficiency"], result["closed"], strict=True):
@@ -129,7 +132,7 @@ def export(argv: list[str]) -> None:
 def _pair(first: str, second: str | None) -> tuple[str, str]:
     """Of a run's folder, the counterpart is that of its network."""
     if is_run(first):
-        return str(Path(first)), second or _second(read_recipe(Path(first)).model, None)
+        return first.rstrip("/"), second or _second(read_recipe(Path(first)).model, None)
     if "/" in first and not is_foreign(first):
         raise FileNotFoundError(f"there is no folder {first}; give a finished run, or a name of drnn models")
     return first, _second(first, second)

@@ -129,6 +129,10 @@ def spec_for(name: str, num_classes: int | None = None, in_chans: int | None = N
 
 def _check_parts_have_a_place(spec: Spec, name: str, given: dict) -> None:
     """ValueError for parts of recursive blocks that were given where no block loops, or asks no gate."""
+    if given.get("stride_in_3x3") and getattr(spec, "body", None) != "bottleneck":
+        raise ValueError(
+            f"stride_in_3x3 True received; only bottlenecks have one, and this {name} has others: leave it out"
+        )
     if has_loops(spec):
         noise = given.get("gate_noise")
         if noise is not None and getattr(spec, "gate", None) is None:
@@ -156,6 +160,8 @@ def _check_sizes(given: dict, own: Spec) -> None:
         if (many or one) and not sizes:
             wanted = "whole numbers" if many else "a whole number"
             raise ValueError(f"{field} {value!r} received; give {wanted}, 1 or more")
+    if "stride_in_3x3" in given and not isinstance(value := given["stride_in_3x3"], bool):
+        raise ValueError(f"stride_in_3x3 {value!r} received; give True or False")
     if len(size := given.get("input_size", own.input_size)) != 3:
         raise ValueError(f"input_size {size} received; give (C, H, W)")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from drnn.budgets.budget import BUDGET, Budget, budget_fields, read_budget
-from drnn.storage import Write, json_text, text_writer, write_together
+from drnn.storage import Write, json_text, refuse_place, text_writer, write_together
 from drnn.training import evaluate_source
 from drnn.training.checkpoint import load_run
 from drnn.training.recipe import Recipe, tested_images
@@ -50,6 +50,7 @@ def release(run: Path, folder: Path, data_root: str | None = None, license: str 
         raise ValueError(f"{folder} received for the run and for its release; choose another folder")
     if of_a_run := [name for name in (ENVIRONMENT, SUMMARY, CHECKPOINTS) if (folder / name).exists()]:
         raise ValueError(f"{folder} received for the release, and it is a run ({of_a_run[0]} is there); choose another")
+    refuse_place(folder / WEIGHTS)
     model, recipe, dataset = load_run(run, data_root)
     found = evaluate_source(model, dataset).summary()
     card = Card.of(
