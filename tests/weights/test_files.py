@@ -13,7 +13,10 @@ from drnn.weights import load_foreign, read_weights
 
 from .images import ramp
 
-timm = pytest.importorskip("timm", reason="the extra timm is not installed")
+
+def of_timm(name):
+    """A call that makes a network of timm's."""
+    return lambda: pytest.importorskip("timm", reason="the extra timm is not installed").create_model(name)
 
 
 def spread_norms(model):
@@ -49,6 +52,7 @@ def test_a_hostile_pickle_is_refused_and_runs_nothing(tmp_path, nested):
 
 
 def test_timm_runs_nothing_of_a_hostile_checkpoint(tmp_path):
+    timm = pytest.importorskip("timm", reason="the extra timm is not installed")
     trace, file = tmp_path / "trace", tmp_path / "weights.pth"
     torch.save({"state_dict": Hostile(f"touch {trace}")}, file)
     with pytest.raises(Exception, match="weights_only"):
@@ -108,11 +112,11 @@ def test_mutated_files_are_read_or_refused_by_name(tmp_path, kind):
     ("ours", "theirs"),
     [
         ("resnet50", lambda: torchvision.models.resnet50(weights=None)),
-        ("resnet50", lambda: timm.create_model("resnet50")),
+        ("resnet50", of_timm("resnet50")),
         ("resnet101", lambda: torchvision.models.resnet101(weights=None)),
-        ("resnet101", lambda: timm.create_model("resnet101")),
+        ("resnet101", of_timm("resnet101")),
         ("mobilenetv2", lambda: torchvision.models.mobilenet_v2(weights=None)),
-        ("mobilenetv2", lambda: timm.create_model("mobilenetv2_100")),
+        ("mobilenetv2", of_timm("mobilenetv2_100")),
     ],
     ids=["resnet50-tv", "resnet50-timm", "resnet101-tv", "resnet101-timm", "mobilenetv2-tv", "mobilenetv2-timm"],
 )

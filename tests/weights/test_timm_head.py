@@ -20,7 +20,8 @@ def test_the_classifier_reads_what_the_head_gives_before_it(name):
     with torch.no_grad():
         features = made.forward_features(x)
         read = made.forward_head(features, pre_logits=True)
-        assert read.shape == (2, made.num_features)
+        assert features.shape[1] == made.num_features
+        assert read.shape == (2, made.head_hidden_size)
         assert torch.equal(made.fc(read), made.forward_head(features))
         assert torch.equal(made.forward_head(features), made(x))
 

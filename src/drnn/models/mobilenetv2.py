@@ -77,5 +77,12 @@ class MobileNetV2(Classifier):
 
     def pooled(self, x: Tensor) -> Tensor:
         """Last convolution, global average pool, dropout."""
-        x = nn.functional.relu6(self.bn2(self.conv2(x)))
+        return self.averaged(self.widened(x))
+
+    def widened(self, x: Tensor) -> Tensor:
+        """The last convolution: ``(N, 320, H, W)`` to ``(N, 1280, H, W)``."""
+        return nn.functional.relu6(self.bn2(self.conv2(x)))
+
+    def averaged(self, x: Tensor) -> Tensor:
+        """Global average pool, dropout: ``(N, 1280, H, W)`` to ``(N, 1280)``."""
         return self.dropout(x.mean((2, 3)))

@@ -33,6 +33,11 @@ class TimmMethods(Classifier):
             for name, part in zip(self.stage_names, maps, strict=True)
         ]
 
+    @property
+    def head_hidden_size(self) -> int:
+        """Width of what the classifier reads; here that of the last maps, too."""
+        return self.num_features
+
     def forward_features(self, x: Tensor) -> Tensor:
         """``(N, C, H, W)`` to the last stage's output."""
         x = self.stem(self.checked(x))

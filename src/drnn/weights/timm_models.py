@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Sequence
 from functools import partial
 
-from torch import nn
+from torch import Tensor, nn
 
 from drnn.models import list_models, model_spec
 from drnn.models.mobilenetv2 import HEAD_WIDTH, MobileNetV2, MobileNetV2Spec
@@ -32,6 +32,15 @@ class TimmMobileNetV2(TimmMethods, MobileNetV2):
     def __init__(self, spec: MobileNetV2Spec):
         super().__init__(spec)
         self.num_features = HEAD_WIDTH
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """``(N, C, H, W)`` to the last convolution's output, as timm's own has it."""
+        return self.widened(super().forward_features(x))
+
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        """The last convolution's output to logits ``(N, K)``, or to what the classifier reads."""
+        read = self.averaged(x)
+        return read if pre_logits else self.fc(read)
 
 
 def build(
