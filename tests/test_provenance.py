@@ -1,5 +1,6 @@
 """A number's surroundings name the code that made it."""
 
+import os
 import shlex
 import shutil
 import subprocess
@@ -128,3 +129,12 @@ def test_training_makes_its_gpu_the_current_one(gpus, monkeypatch):
         assert (workers.device, environment()["gpu"]) == (torch.device("cuda:1"), "GPU 1")
     with distributed.workers_of("cpu"):
         assert gpus == [1]
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="processes are not pinned on this system")
+def test_cores_are_those_that_the_process_may_use():
+    code = "from drnn.cli.bench import export_parser; from drnn.provenance import environment\n"
+    code += "print(environment()['cores'], export_parser().parse_args([]).threads)"
+    pinned = f"import os; os.sched_setaffinity(0, {{{min(os.sched_getaffinity(0))}}})\n{code}"
+    run = subprocess.run([sys.executable, "-c", pinned], capture_output=True, text=True, check=True)
+    assert run.stdout.split() == ["1", "1"]

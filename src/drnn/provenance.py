@@ -30,11 +30,16 @@ def environment(device: torch.device | str | None = None) -> dict:
         "torch": torch.__version__,
         "system": f"{platform.system()} {platform.machine()}",
         "processor": _processor(),
-        "cores": os.cpu_count(),
+        "cores": usable_cores(),
         "threads": torch.get_num_threads(),
         "freed_memory": freed_memory(),
         "gpu": _gpu(device),
     }
+
+
+def usable_cores() -> int:
+    """That this process may use: fewer than the machine has where it is pinned to some, as in many containers."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @cache

@@ -1,5 +1,6 @@
 """Files of weights: hostile, damaged, older and foreign ones."""
 
+import argparse
 import os
 import random
 
@@ -58,6 +59,16 @@ def test_timm_runs_nothing_of_a_hostile_checkpoint(tmp_path):
     with pytest.raises(Exception, match="weights_only"):
         timm.create_model("dr_resnet_digits", checkpoint_path=file)
     assert not trace.exists()
+
+
+def test_checkpoints_of_torchvisions_and_timms_trainers_are_read(tmp_path):
+    """Their options lie beside the weights, which several processes name after what wraps the network."""
+    weights = {"module.a.weight": torch.ones(2), "module.b": torch.zeros(1)}
+    torch.save({"model": weights, "args": argparse.Namespace(lr=0.1, model="resnet50")}, tmp_path / "checkpoint.pth")
+    read = read_weights(tmp_path / "checkpoint.pth")
+    assert {name: value.tolist() for name, value in read.items()} == {"a.weight": [1, 1], "b": [0]}
+    torch.save({"module.a": torch.ones(1), "b": torch.ones(1)}, tmp_path / "own.pth")
+    assert set(read_weights(tmp_path / "own.pth")) == {"module.a", "b"}
 
 
 def test_older_files_are_read_and_others_named(tmp_path):

@@ -1,6 +1,5 @@
 """``drnn bench inference`` and ``drnn bench export``."""
 
-import os
 from pathlib import Path
 from typing import Literal
 
@@ -12,6 +11,7 @@ from drnn.bench.subjects import is_foreign, is_run
 from drnn.drawing import refuse_picture
 from drnn.models import model_spec
 from drnn.models.counterparts import COUNTERPARTS
+from drnn.provenance import usable_cores
 from drnn.storage import refuse_place, write_json
 from drnn.timing import wait
 from drnn.training.distributed import choose_device
@@ -46,7 +46,7 @@ def inference_parser() -> ArgumentParser:
     made.add_argument("--second", type=str, default=None, help="a static network; its counterpart by default")
     made.add_argument("--data_root", type=str, default=None, help="where a run's data set is now, if it has moved")
     made.add_argument("--batch_sizes", type=list[int], default=[1, 8, 32], help="images at a time")
-    made.add_argument("--threads", type=list[int], default=[1, os.cpu_count() or 1], help="CPU threads")
+    made.add_argument("--threads", type=list[int], default=sorted({1, usable_cores()}), help="CPU threads")
     made.add_argument("--forms", type=list[str], default=None,
         help="of both networks: plain, optimised, masked (no image skipped), compiled, captured (CUDA graphs at batch "
         "1); by default the first two, or plain with torchvision's")  # fmt: skip
@@ -104,7 +104,7 @@ def export_parser() -> ArgumentParser:
     made.add_argument("--batch_sizes", type=list[int], default=None, help="images at a time; [1,8], or [1] for single")
     made.add_argument("--rounds", type=int, default=40, help="pairs at batch 1; fewer at larger ones")
     made.add_argument("--form", type=Literal["branches", "single"], default="branches", help="single: for batch size 1")
-    made.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="of onnxruntime")
+    made.add_argument("--threads", type=int, default=usable_cores(), help="of onnxruntime")
     made.add_argument("--folder", type=str, default="runs/bench-export", help="where exported files are kept")
     made.add_argument("--json", type=str, default="runs/export.json", help="the result file, replaced")
     return made

@@ -1,7 +1,6 @@
 """Runs side by side, each a process of its own; stopped at any moment, nothing is lost."""
 
 import logging
-import os
 import sys
 import time
 from collections.abc import Callable
@@ -9,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
-from drnn.provenance import commit
+from drnn.provenance import commit, usable_cores
 from drnn.reproduce.done import is_done, require_apart
 from drnn.reproduce.plan import Job
 from drnn.reproduce.process import End, JobProcess, failure, progress
@@ -180,7 +179,7 @@ def room(device: str, parallel: int = 0) -> tuple[int, int]:
         device: of the recipes.
         parallel: how many were asked for; 0 for as many as there is room for.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = usable_cores()
     on_gpu = device.startswith("cuda") or (device == "auto" and torch.cuda.is_available())
     runs = parallel or (1 if on_gpu else cores)
     return runs, max(1, cores // runs)

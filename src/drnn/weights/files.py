@@ -1,5 +1,6 @@
 """Weights from a file, and nothing but weights: no file that is opened here can run code."""
 
+import argparse
 import errno
 import hashlib
 import pickle
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 WEIGHTS = "model.safetensors"  # in a run, as in a folder of `save_pretrained`
 SAFETENSORS = ".safetensors"
 PICKLES = (".pt", ".pth", ".bin", ".tar", ".ckpt")
+WRAPPED = "module."
 NESTED = ("state_dict", "model", "state_dict_ema")
 UNREADABLE = (errno.EACCES, errno.EPERM, errno.EIO)  # says nothing of what the file holds
 
@@ -33,7 +35,8 @@ def fingerprint(folder: Path, name: str = WEIGHTS) -> str:
 def read_weights(path: str | Path) -> dict[str, Tensor]:
     """Names and tensors of a safetensors file, or of an older torch file, which is read with ``weights_only=True``.
 
-    Training checkpoints that keep the weights under "state_dict" or "model" are opened too.
+    Training checkpoints that keep the weights under "state_dict" or "model" are opened too, as those of torchvision's
+    and timm's trainers, and names lose the "module." that training in several processes puts before all of them.
 
     Raises:
         FileNotFoundError: no such file.
@@ -62,11 +65,14 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
             held = held[key]
     if not are_weights(held) or not held:
         raise ValueError(f"{path} holds no weights: names with tensors are expected")
+    if all(name.startswith(WRAPPED) for name in held):
+        return {name.removeprefix(WRAPPED): value for name, value in held.items()}
     return held
 
 
 def _unpickled(path: Path):
-    return torch.load(path, map_location="cpu", weights_only=True)
+    with torch.serialization.safe_globals([argparse.Namespace]):  # options of trainers: attributes, no code
+        return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def told(error: Exception) -> str:
