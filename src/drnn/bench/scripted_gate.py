@@ -43,13 +43,14 @@ class Scripted:
         self.model = model
         self.blocks: list[Any] = [block for block in model.modules() if isinstance(getattr(block, "gate", None), Gate)]
         slots = tuple(block.num_loops for block in self.blocks)
-        self.records = [batch.record(slots) for batch in script.split(batch_size)]
+        batches = script.split(batch_size)
+        self.records = [batch.record(slots) for batch in batches]
         self.plans = [
             [
                 margins_of(loops, device, asked_always(block))
                 for loops, block in zip(batch.loops.unbind(1), self.blocks, strict=True)
             ]
-            for batch in script.split(batch_size)
+            for batch in batches
         ]
         for block in self.blocks:
             block.gate = ScriptedGate(block.gate)

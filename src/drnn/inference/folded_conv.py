@@ -27,13 +27,6 @@ def norms_of(norm: nn.Module) -> list[BatchNorm | None]:
     return loops  # type: ignore[return-value]
 
 
-def _pixels(conv: nn.Conv2d) -> tuple[int, ...]:
-    """What its padding comes to on each side, rounded up."""
-    if conv.padding == "valid":
-        return (0,) * len(conv.kernel_size)
-    return tuple(each * (size - 1) // 2 for size, each in zip(conv.kernel_size, conv.dilation, strict=True))
-
-
 @torch.no_grad()
 def scale_and_shift(norm: BatchNorm) -> tuple[Tensor, Tensor]:
     """What the norm does in evaluation, as ``x * scale + shift``, each ``(C,)``; computed in double precision."""
@@ -116,7 +109,7 @@ class FoldedConv2d(nn.Module, ABC):
         if conv.padding_mode != "zeros":
             raise ValueError(f"padding_mode {conv.padding_mode!r} received; only zeros are folded")
         if isinstance(conv.padding, str):
-            raise ValueError(f"padding {conv.padding!r} received; give it in pixels, as padding={_pixels(conv)}")
+            raise ValueError(f"padding {conv.padding!r} received; give it in pixels")
         padding = conv.padding
         self.conv_kwargs = {"stride": conv.stride, "padding": padding, "dilation": conv.dilation, "groups": conv.groups}
         self.conv_args: ConvArgs = (list(padding), list(conv.stride), list(conv.dilation), conv.groups)

@@ -152,7 +152,7 @@ def has_loops(spec: Spec) -> bool:
 
 
 def _check_sizes(given: dict, own: Spec) -> None:
-    """ValueError for anything but whole numbers, 1 or more, where the registry's line ``own`` has them."""
+    """ValueError for anything but whole numbers, 1 or more, or True and False, where the line ``own`` has them."""
     for field, value in given.items():
         many, one = (type(getattr(own, field)) is kind for kind in (tuple, int))
         numbers = value if many else (value,)
@@ -160,8 +160,8 @@ def _check_sizes(given: dict, own: Spec) -> None:
         if (many or one) and not sizes:
             wanted = "whole numbers" if many else "a whole number"
             raise ValueError(f"{field} {value!r} received; give {wanted}, 1 or more")
-    if "stride_in_3x3" in given and not isinstance(value := given["stride_in_3x3"], bool):
-        raise ValueError(f"stride_in_3x3 {value!r} received; give True or False")
+        if type(getattr(own, field)) is bool and not isinstance(value, bool):
+            raise ValueError(f"{field} {value!r} received; give True or False")
     if len(size := given.get("input_size", own.input_size)) != 3:
         raise ValueError(f"input_size {size} received; give (C, H, W)")
 

@@ -1,4 +1,4 @@
-"""Image files of any kind as tensors of the shape a network was trained on."""
+"""Image files of any kind as tensors of the shape that a network takes."""
 
 import os
 from collections.abc import Iterator
