@@ -70,6 +70,7 @@ def test_a_budget_goes_into_the_file(tmp_path, capsys):
     ("arguments", "message"),
     [
         (["resnet_digits", "net.tflite"], "ends with .onnx or .pt2"),
+        (["runs/nowhere", "net.tflite"], "ends with .onnx or .pt2"),  # before anything is opened
         (["resnet_digits", "net.onnx", "--aot"], "--aot makes .pt2"),
         (["resnet_digts", "net.onnx"], "did you mean resnet_digits"),
         (["runs/nowhere", "net.onnx"], "there is no folder runs/nowhere"),

@@ -71,6 +71,32 @@ def test_checkpoints_of_torchvisions_and_timms_trainers_are_read(tmp_path):
     assert set(read_weights(tmp_path / "own.pth")) == {"module.a", "b"}
 
 
+@pytest.mark.parametrize(
+    "average",
+    [
+        {"state_dict_ema": {"a": torch.full((1,), 2.0)}},
+        {"model_ema": {"n_averaged": torch.tensor(5), "module.a": torch.full((1,), 2.0)}},
+        {"model_ema": {"n_averaged": torch.tensor(5), "module.module.a": torch.full((1,), 2.0)}},
+    ],
+    ids=["timm", "torchvision", "torchvision in several processes"],
+)
+def test_of_a_trainers_checkpoint_the_average_is_read_where_there_is_one(tmp_path, average):
+    """It is what those trainers report the accuracy of, and what timm itself loads."""
+    last = {"state_dict": {"a": torch.ones(1)}, "model": {"a": torch.ones(1)}}
+    torch.save(last | average, tmp_path / "checkpoint.pth")
+    assert {name: value.item() for name, value in read_weights(tmp_path / "checkpoint.pth").items()} == {"a": 2}
+    torch.save(last | dict.fromkeys(average, None), tmp_path / "none.pth")
+    assert read_weights(tmp_path / "none.pth")["a"].item() == 1
+
+
+def test_a_file_that_holds_itself_is_refused(tmp_path):
+    held: dict = {"epoch": 3}
+    held["model"] = held
+    torch.save(held, tmp_path / "circle.pth")
+    with pytest.raises(ValueError, match="holds no weights"):
+        read_weights(tmp_path / "circle.pth")
+
+
 def test_older_files_are_read_and_others_named(tmp_path):
     weights = {"a": torch.ones(2)}
     torch.save(weights, tmp_path / "plain.pth")

@@ -32,18 +32,18 @@ def run(argv: list[str]) -> None:
     parser.add_argument("--budget", action="store_true", help="with the thresholds of budget.json: see drnn calibrate")
     parser.add_argument("--aot", action="store_true", help="experimental: compile FILE.pt2 for this machine")
     options = parser.parse_args(argv)
-    model, preprocessing, _, trained = open_network(options.source, options.data_root, options.budget)
     file, how = Path(options.file), (options.form, options.norms, not options.fixed_size)
-    if file.suffix == ".onnx" and not options.aot:
+    if file.suffix not in ([".pt2"] if options.aot else [".onnx", ".pt2"]):
+        raise ValueError(f"{file} received; a file ends with .onnx or .pt2, and --aot makes .pt2")
+    model, preprocessing, _, trained = open_network(options.source, options.data_root, options.budget)
+    if file.suffix == ".onnx":
         from drnn.export.onnx_file import export_onnx
 
         result = export_onnx(model, file, preprocessing, *how)
-    elif file.suffix == ".pt2":
+    else:
         from drnn.export.program import export_program
 
         result = export_program(model, file, preprocessing, *how, compiled=options.aot)
-    else:
-        raise ValueError(f"{file} received; a file ends with .onnx or .pt2, and --aot makes .pt2")
     print(
         f"{file}: {model.name}, {'trained' if trained else 'fresh'} weights, {file.stat().st_size / 1e6:.2f} MB; "
         f"equal on {result.images} images, logits within {result.difference:.1e}"

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 WEIGHTS = "model.safetensors"  # in a run, as in a folder of `save_pretrained`
 SAFETENSORS = ".safetensors"
 PICKLES = (".pt", ".pth", ".bin", ".tar", ".ckpt")
-WRAPPED = "module."
-NESTED = ("state_dict", "model", "state_dict_ema")
+WRAPPED, COUNT = "module.", "n_averaged"
+NESTED = ("state_dict_ema", "model_ema", "state_dict", "model")  # an average first, as timm takes it
+LEVELS = 2  # to look into; a file can hold itself
 UNREADABLE = (errno.EACCES, errno.EPERM, errno.EIO)  # says nothing of what the file holds
 
 
@@ -35,8 +36,9 @@ def fingerprint(folder: Path, name: str = WEIGHTS) -> str:
 def read_weights(path: str | Path) -> dict[str, Tensor]:
     """Names and tensors of a safetensors file, or of an older torch file, which is read with ``weights_only=True``.
 
-    Training checkpoints that keep the weights under "state_dict" or "model" are opened too, as those of torchvision's
-    and timm's trainers, and names lose the "module." that training in several processes puts before all of them.
+    Checkpoints of torchvision's and timm's trainers are opened too: of the weights under "state_dict" or "model" and
+    their average under "model_ema" or "state_dict_ema" the average is taken, where there is one. Names lose the
+    "module." that training in several processes, or averaging, puts before all of them.
 
     Raises:
         FileNotFoundError: no such file.
@@ -60,14 +62,20 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
         ) from error
     except Exception as error:  # a damaged file can raise anything
         raise ValueError(f"{path} is damaged or no file of weights: {told(error)}") from error
-    for key in NESTED:
-        if isinstance(held, dict) and isinstance(held.get(key), dict):
-            held = held[key]
+    for _ in range(LEVELS):
+        if isinstance(held, dict) and (inner := [held[key] for key in NESTED if isinstance(held.get(key), dict)]):
+            held = inner[0]
     if not are_weights(held) or not held:
         raise ValueError(f"{path} holds no weights: names with tensors are expected")
-    if all(name.startswith(WRAPPED) for name in held):
-        return {name.removeprefix(WRAPPED): value for name, value in held.items()}
-    return held
+    return _unwrapped(held)
+
+
+def _unwrapped(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Without the names that DistributedDataParallel and AveragedModel put before all others, and their count."""
+    named = {name: value for name, value in weights.items() if name != COUNT}
+    if not named or not all(name.startswith(WRAPPED) for name in named):
+        return weights
+    return _unwrapped({name.removeprefix(WRAPPED): value for name, value in named.items()})
 
 
 def _unpickled(path: Path):
