@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from drnn.core import GateRecord, LoopGroups, OpenGate, RecursiveBlock, thresholds_at
-from drnn.inference.folded_blocks import refuse_training
+from drnn.inference.folded_blocks import refuse_folded_training
 from drnn.inference.folded_gate import FoldedGate
 from drnn.inference.recordings import Recordings, Work
 from drnn.models import Classifier
@@ -23,7 +23,7 @@ class Stretch(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Run them; unrecorded where a block has been told to skip meanwhile."""
-        refuse_training(self)
+        refuse_folded_training(self)
         if not all(map(runs_every_loop, self.undecided)):
             return self.in_turn(x)
         return self.recordings.run((self.name,), self.in_turn, x)
@@ -38,7 +38,7 @@ class Stretch(nn.Module):
         """Run them one by one, unrecorded where one is recursive, and tell what its gate did."""
         if not self.undecided:
             return self(x), []
-        refuse_training(self)
+        refuse_folded_training(self)
         return run_with_gates(self.parts, x)
 
 
@@ -51,7 +51,7 @@ class CapturedBody(nn.Module):
 
     def forward(self, x: Tensor, loop: int = 0, groups: LoopGroups | None = None) -> Tensor:
         """Run one loop."""
-        refuse_training(self)
+        refuse_folded_training(self)
         return self.recordings.run((self.name, loop), lambda images: self.body(images, loop, groups), x)
 
 

@@ -13,7 +13,7 @@ from drnn.models.blocks import InvertedResidual, PreActivationBlock, ResidualBlo
 Fold = Callable[[nn.Conv2d, nn.Module], FoldedConv2d]
 
 
-def refuse_training(module: nn.Module) -> None:
+def refuse_folded_training(module: nn.Module) -> None:
     """Folded norms have no batch statistics.
 
     Raises:
@@ -61,7 +61,7 @@ class FoldedResidual(nn.Module):
         self.downsample = None if projection is None else make(projection[0], projection[1])  # type: ignore[index]
 
     def _before_last(self, x: Tensor, loop: int) -> Tensor:
-        refuse_training(self)
+        refuse_folded_training(self)
         for layer in self.convs[:-1]:
             x = layer(x, loop, self.inner)
         return x
@@ -78,7 +78,7 @@ class FoldedResidual(nn.Module):
         """``(N, C_in, H, W) -> (N, C_out, H / stride, W / stride)``."""
         shortcut = self.shortcut(x) if self.sums else None
         if self.compiled and len(x):
-            refuse_training(self)
+            refuse_folded_training(self)
             layers = [layer.as_arguments(loop) for layer in self.convs]  # type: ignore[operator]
             return compiled_chain()(x, shortcut, layers, self.inner, self.outer)
         return self.convs[-1](self._before_last(x, loop), loop, self.outer, shortcut)
@@ -98,7 +98,7 @@ class FoldedPreActivation(nn.Module):
 
     def forward(self, x: Tensor, loop: int = 0, groups: LoopGroups | None = None) -> Tensor:
         """``(N, C_in, H, W) -> (N, C_out, H / stride, W / stride)``."""
-        refuse_training(self)
+        refuse_folded_training(self)
         scale, shift = self.get_buffer("scale"), self.get_buffer("shift")
         own = min(loop, len(scale) - 1)
         y = torch.addcmul(shift[own], x, scale[own]).relu_()

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from drnn.core import Deterministic, Gate, GateDecision, HiddenScorer, LinearScorer, TrainingNoise
 from drnn.core.gates import without_autocast
-from drnn.inference.folded_blocks import refuse_training
+from drnn.inference.folded_blocks import refuse_folded_training
 
 
 def can_fold(gate: nn.Module) -> bool:
@@ -56,7 +56,7 @@ class FoldedGate(Gate):
 
     def forward(self, x: Tensor) -> GateDecision:
         """Ask whether each image of x ``(N, C, H, W)`` goes on."""
-        refuse_training(self)
+        refuse_folded_training(self)
         margin = without_autocast(self.margin, x, (self.weight,))
         return GateDecision(margin, margin - self.threshold)
 
