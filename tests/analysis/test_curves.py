@@ -25,6 +25,14 @@ def test_curves_mark_where_a_run_came_apart():
     assert stopped.diverged.tolist() == [3]
 
 
+def test_a_rate_loss_is_no_reason_to_mark_an_epoch():
+    """Lambda may make the whole loss larger than guessing costs while the network learns."""
+    rows = [{**log(epoch, loss, 1.0), "train_cross_entropy": 1.0} for epoch, loss in ((1, 1.5), (2, 4.0))]
+    curves = curves_from_rows("run", rows, num_classes=10)
+    assert curves.diverged.tolist() == curves.apart.tolist() == []
+    assert curves.train_loss.tolist() == [1.0, 1.0]
+
+
 def test_logs_are_read_tolerantly(tmp_path):
     path = tmp_path / "metrics.jsonl"
     path.write_text(json.dumps({**log(1, 1.0, 1.0), "new": [1]}) + "\n" + '{"epoch": 2, "train_er')

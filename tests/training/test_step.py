@@ -62,6 +62,17 @@ def test_a_step_lowers_the_loss():
     assert losses[-1] < 0.7 * losses[0]
 
 
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_a_step_tells_the_cross_entropy_from_the_rate_loss(accumulate):
+    step = make_step(replace(TINY, model="dr_resnet_digits", accumulate=accumulate))
+    found = step(*batch(), 3.0)
+    step = make_step(replace(TINY, model="dr_resnet_digits", accumulate=accumulate))
+    plain = step(*batch(), 0.0)
+    assert plain.loss.item() == plain.cross_entropy.item() == found.cross_entropy.item()
+    rate_losses = (1 - step.model.target_rate) ** 2
+    assert found.loss.item() - found.cross_entropy.item() == pytest.approx(3 * rate_losses, rel=1e-4)  # all gates open
+
+
 def test_accumulating_gives_the_gradient_of_the_whole_batch():
     recipe, (images, labels) = replace(TINY, model="resnet_digits", target_rate=None), batch()
     gradients, results = [], []
@@ -159,16 +170,19 @@ def test_tally_of_nothing_arrived():
     tally, empty = Tally(1), torch.zeros(2, 1)
     record = GateRecord(empty.bool(), empty.bool(), empty, empty)
     counts = record.arrived.sum(0), record.executed.sum(0)
-    tally.add(StepResult(torch.tensor(1.0), 2, torch.tensor(1), *counts))
-    assert tally.means() == {"train_loss": 1.0, "train_error": 0.5, "mean_loops": 0.0, "executed_rates": [None]}
+    tally.add(StepResult(torch.tensor(1.0), torch.tensor(0.75), 2, torch.tensor(1), *counts))
+    assert tally.means() == {
+        "train_loss": 1.0, "train_cross_entropy": 0.75, "train_error": 0.5, "mean_loops": 0.0, "executed_rates": [None],
+    }  # fmt: skip
 
 
 def test_tally_counts_images_exactly():
     tally = Tally(2)
     for loss, images in ((1.0, 3), (2.0, 1)):
-        tally.add(StepResult(torch.tensor(loss), images, torch.tensor(1), torch.tensor([4, 2]), torch.tensor([2, 1])))
+        losses, counts = (torch.tensor(loss), torch.tensor(loss / 2)), (torch.tensor([4, 2]), torch.tensor([2, 1]))
+        tally.add(StepResult(*losses, images, torch.tensor(1), *counts))
     assert tally.means() == {
-        "train_loss": 1.25, "train_error": 0.5, "mean_loops": 1.5, "executed_rates": [0.5, 0.5],
+        "train_loss": 1.25, "train_cross_entropy": 0.625, "train_error": 0.5, "mean_loops": 1.5, "executed_rates": [0.5, 0.5],
     }  # fmt: skip
 
 

@@ -20,7 +20,7 @@ class Curves:
         epoch: ``(E,)``, from 1; the others are ``(E,)`` too, NaN where a log does not say or a loss was not finite.
         train_error: of the training images as they were seen, augmented.
         test_error: of the test images, in evaluation.
-        train_loss: mean.
+        train_loss: mean; of a network with gates the cross entropy in it, where the log tells it apart.
         test_loss: mean.
         num_classes: K.
         stopped: True where training ended because a loss was not finite.
@@ -78,6 +78,7 @@ def curves_of_study(facts: dict) -> list[Curves]:
 
 def curves_from_rows(name: str, rows: list[dict], num_classes: int, stopped: bool = False) -> Curves:
     """Curves from one dictionary an epoch; a value that is missing or None is NaN."""
+    rows = [{**row, "train_loss": row.get("train_cross_entropy", row.get("train_loss"))} for row in rows]
     columns = [[row.get(field) for row in rows] for field in FIELDS]
     arrays = [np.array([np.nan if v is None else v for v in column], np.float64) for column in columns]
     return Curves(name, *arrays, num_classes=num_classes, stopped=stopped)

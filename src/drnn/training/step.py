@@ -17,11 +17,13 @@ from drnn.training.recipe import Recipe
 class StepResult(NamedTuple):
     """What a step saw, on the device: sums over the images of this process.
 
-    ``loss ()`` is the mean loss of the batch, ``images`` its size, ``wrong ()`` a count; ``arrived`` and ``executed``
+    ``loss ()`` is the mean loss of the batch and ``cross_entropy ()`` what of it is not the rate loss, ``images`` its
+    size, ``wrong ()`` a count; ``arrived`` and ``executed``
     ``(T,)`` count images at each loop slot.
     """
 
     loss: Tensor
+    cross_entropy: Tensor
     images: int
     wrong: Tensor
     arrived: Tensor
@@ -93,8 +95,9 @@ class Step:
         self.optimizer.step()
         if parts == 1:
             return results[0]
-        losses, _, *counts = zip(*results, strict=True)
-        return StepResult(torch.stack(losses).mean(), len(labels), *(torch.stack(count).sum(0) for count in counts))
+        losses, entropies, _, *counts = zip(*results, strict=True)
+        means = (torch.stack(losses).mean(), torch.stack(entropies).mean())
+        return StepResult(*means, len(labels), *(torch.stack(count).sum(0) for count in counts))
 
     def backward(self, images: Tensor, labels: Tensor, rate_weight: Tensor | float) -> StepResult:
         """Gradients of one backward pass, added to what is there."""
@@ -102,11 +105,12 @@ class Step:
         with self.autocast():
             logits, record = self.network(x)
         logits = logits.float()
-        loss = self.criterion(logits, labels)
+        loss = cross_entropy = self.criterion(logits, labels)
         arrived, executed = record.arrived.sum(0), record.decision.float().sum(0)  # bf16 cannot count to 257
         if self.model.target_rate is not None:
             rates = rate_loss(*over_all(self.workers, executed, arrived), self.model.target_rate)
             loss = loss + rate_weight * rates
         (loss / self.recipe.accumulate).backward()
         wrong = (logits.detach().argmax(1) != labels).sum()
-        return StepResult(loss.detach(), len(labels), wrong, arrived, record.executed.sum(0))
+        losses = (loss.detach(), cross_entropy.detach())
+        return StepResult(*losses, len(labels), wrong, arrived, record.executed.sum(0))

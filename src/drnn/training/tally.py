@@ -8,6 +8,8 @@ from torch import Tensor
 from drnn.training.distributed import Workers
 from drnn.training.step import StepResult
 
+HEAD = 4  # sums before those of the slots: images, loss, cross entropy, wrong answers
+
 
 def require_finite(value: float, what: str) -> None:
     """Stop a run that has diverged.
@@ -20,7 +22,7 @@ def require_finite(value: float, what: str) -> None:
 
 
 class Tally:
-    """Loss, errors and executed loops over an epoch.
+    """Losses, errors and executed loops over an epoch.
 
     Args:
         num_slots: T.
@@ -28,26 +30,28 @@ class Tally:
     """
 
     def __init__(self, num_slots: int, device: torch.device | str = "cpu"):
-        self.sums = torch.zeros(3 + 2 * num_slots, dtype=torch.float64, device=device)
+        self.sums = torch.zeros(HEAD + 2 * num_slots, dtype=torch.float64, device=device)
 
     def add(self, result: StepResult) -> None:
         """Add one step, without waiting for it."""
-        head = torch.stack([result.loss.double() * result.images, result.wrong.double()])
+        losses = torch.stack([result.loss, result.cross_entropy]).double() * result.images
+        head = torch.cat([losses, result.wrong.double()[None]])
         images = self.sums.new_full((1,), result.images)
         self.sums += torch.cat([images, head, result.arrived.double(), result.executed.double()])
 
     def over_all(self, workers: Workers) -> "Tally":
         """The same over all processes."""
-        whole = Tally((len(self.sums) - 3) // 2, self.sums.device)
+        whole = Tally((len(self.sums) - HEAD) // 2, self.sums.device)
         whole.sums = workers.total(self.sums)
         return whole
 
     def means(self) -> dict:
-        """Loss, error, loops per image, and the executed rate of each gate (None where nobody arrived)."""
-        images, loss, wrong, *counts = self.sums.tolist()
+        """Loss, the cross entropy in it, error, loops per image, and the executed rate of each gate (None where nobody arrived)."""
+        images, loss, cross_entropy, wrong, *counts = self.sums.tolist()
         arrived, executed = counts[: len(counts) // 2], counts[len(counts) // 2 :]
         return {
             "train_loss": loss / images,
+            "train_cross_entropy": cross_entropy / images,
             "train_error": wrong / images,
             "mean_loops": sum(executed) / images,
             "executed_rates": [e / a if a else None for e, a in zip(executed, arrived, strict=True)],
