@@ -9,7 +9,8 @@ from drnn.analysis.gradients import Plan
 from drnn.analysis.subject import load_others, load_subject
 from drnn.data import load_dataset
 from drnn.training import find_recipe
-from drnn.training.run_folder import build_model, read_recipe, save_weights
+from drnn.training.network import build_model, save_weights
+from drnn.training.run_folder import read_recipe
 
 
 @pytest.fixture(autouse=True)

@@ -16,7 +16,7 @@ from drnn.costs import count_costs
 from drnn.data import Normalize
 from drnn.training import evaluate_source
 from drnn.training.checkpoint import load_run
-from drnn.training.run_folder import save_weights
+from drnn.training.network import save_weights
 
 PAIR = ("dr_resnet_digits", "resnet_digits")
 

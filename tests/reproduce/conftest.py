@@ -9,7 +9,7 @@ import pytest
 from drnn.reproduce import Job, result_of
 from drnn.storage import write_json
 from drnn.training import find_recipe, train
-from drnn.training.recipe import recipe_from_dict
+from drnn.training.recipe_fields import recipe_from_dict
 
 TINY = {"epochs": 1, "batch_size": 128, "train_images": 300, "threads": 1, "device": "cpu", "ema_decay": 0.5}
 BASES = {"dr_resnet16": "digits", "resnet20": "digits-static", "aig_resnet110": "digits"}

@@ -9,7 +9,7 @@ from pathlib import Path
 from drnn.reproduce import Job, run_jobs
 from drnn.training import find_recipe
 from drnn.training.interrupt import Interrupted
-from drnn.training.recipe import recipe_from_dict
+from drnn.training.recipe_fields import recipe_from_dict
 
 TINY = {"epochs": 1, "batch_size": 128, "train_images": 300, "threads": 1, "device": "cpu"}
 

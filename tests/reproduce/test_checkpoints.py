@@ -11,7 +11,7 @@ from drnn.costs import count_params
 from drnn.training import evaluate_source
 from drnn.training.checkpoint import load_run
 from drnn.training.listing import list_runs
-from drnn.training.recipe import recipe_from_dict
+from drnn.training.recipe_fields import recipe_from_dict
 from drnn.training.run_folder import AVERAGE, differences, read_metrics, read_recipe
 
 ROOT = Path(__file__).parents[2]

@@ -15,7 +15,7 @@ from drnn.reproduce import Job, result_of
 from drnn.storage import write_json
 from drnn.training import find_recipe, train
 from drnn.training.checkpoint import load_run
-from drnn.training.recipe import recipe_from_dict
+from drnn.training.recipe_fields import recipe_from_dict
 from drnn.training.run_folder import read_recipe
 
 TINY = {"epochs": 2, "batch_size": 128, "train_images": 300, "threads": 1, "device": "cpu", "ema_decay": 0.5}

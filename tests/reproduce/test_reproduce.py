@@ -22,8 +22,9 @@ from drnn.storage import write_json
 from drnn.tables import TABLE1
 from drnn.training import evaluate_source, find_recipe
 from drnn.training.checkpoint import load_run
-from drnn.training.recipe import recipe_from_dict
-from drnn.training.run_folder import read_metrics, save_weights
+from drnn.training.network import save_weights
+from drnn.training.recipe_fields import recipe_from_dict
+from drnn.training.run_folder import read_metrics
 
 TINY = {"epochs": 2, "batch_size": 128, "train_images": 300, "threads": 1, "ema_decay": 0.5}
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from drnn.training import Recipe, train
-from drnn.training.recipe import recipe_from_dict
+from drnn.training.recipe_fields import recipe_from_dict
 from drnn.training.state import checkpoints
 from drnn.training.trainer import load_data
 

@@ -13,7 +13,7 @@ from drnn.data import EpochPlan, Normalize
 from drnn.training import find_recipe
 from drnn.training.distributed import workers_of
 from drnn.training.evaluation import evaluate_source
-from drnn.training.run_folder import build_model
+from drnn.training.network import build_model
 from drnn.training.session import Session
 from drnn.training.trainer import load_data
 

@@ -6,7 +6,7 @@ import pytest
 
 from drnn.training import RECIPES, find_recipe
 from drnn.training.listing import list_runs
-from drnn.training.recipe import recipe_from_dict
+from drnn.training.recipe_fields import recipe_from_dict
 from drnn.training.run_folder import open_run, read_metrics, read_recipe, recipe_text
 
 
@@ -18,7 +18,11 @@ from drnn.training.run_folder import open_run, read_metrics, read_recipe, recipe
         ("epochs: true", "field epochs = True is no int"),
         ("epochs:", "field epochs = None is no int"),
         ("lr: [1]", r"field lr = \[1\] is no float"),
-        ("weight_decay: 5e-4", "field weight_decay = '5e-4' is no float"),  # text, as YAML has it
+        ("weight_decay: 5e", "field weight_decay = '5e' is no float"),
+        ("lr: .inf", "field lr = inf is out of range"),
+        ("rate_weight: .nan", "field rate_weight = nan is out of range"),
+        ("warmup_epochs: -1", "field warmup_epochs = -1 is out of range"),
+        ("seed: 99999999999999999999", "field seed = 99999999999999999999 is out of range"),
         ("target_rate: half", r"field target_rate = 'half' is no float \| None"),
         ("milestones: 3", r"field milestones = 3 is no tuple\[int, ...\]"),
         ("milestones: [1, two]", r"field milestones = \[1, 'two'\] is no tuple\[int, ...\]"),
@@ -41,12 +45,28 @@ def test_a_recipe_with_a_wrong_value_is_named_with_its_file(field, message, tmp_
 
 
 @pytest.mark.parametrize(
+    ("written", "value"),
+    [
+        ("5e-4", 5e-4),
+        ("1E2", 100),
+        (".5e+1", 5),
+        ("5.0e-4", 5e-4),
+    ],
+)
+def test_numbers_are_read_as_they_are_usually_written(written, value, tmp_path):
+    """YAML 1.1 asks for a point in them."""
+    (tmp_path / "mine.yaml").write_text(f"base: digits\nlr: {written}\n")
+    assert find_recipe(str(tmp_path / "mine.yaml")).lr == value
+
+
+@pytest.mark.parametrize(
     ("content", "message"),
     [
         (b"[1, 2", "is damaged or no YAML: "),
         (b"\xff\xfe\x00", "is damaged or no YAML: "),
         (b"[" * 10_000, "is damaged or no YAML: "),
         (b"epochs: 2026-02-31\n", "is damaged or no YAML: day "),
+        (b"epochs: 2\nlr: 1\nepochs: 3\n", "is damaged or no YAML: epochs stands there twice, again in line 3"),
         (b"- 1\n", "holds a list; a recipe holds lines of 'field: value'"),
         (b"", "holds a NoneType; a recipe holds "),
     ],

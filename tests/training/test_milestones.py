@@ -9,7 +9,7 @@ import pytest
 
 from drnn.cli.main import main
 from drnn.training import RECIPES, Recipe, find_recipe
-from drnn.training.recipe import recipe_from_dict
+from drnn.training.recipe_fields import recipe_from_dict
 from drnn.training.run_folder import read_recipe
 from drnn.training.schedule import learning_rate, shortened
 
@@ -41,6 +41,12 @@ def test_the_message_has_the_same_shares_where_they_are_inherited(epochs, instea
     if instead.startswith("["):
         options = ["--epochs", str(epochs), "--milestones", instead.replace(" ", ""), "--print_recipe"]
         assert main(["train", "cifar10-dr16", *options]) == 0
+
+
+@pytest.mark.parametrize("milestones", [(0, 100), (-3,), (100, 50), (50, 50)])
+def test_milestones_that_do_not_rise_one_by_one_are_refused(milestones):
+    with pytest.raises(ValueError, match=r"received; give epochs from 1 on, each once, in order"):
+        replace(PAPER, milestones=milestones)
 
 
 def test_what_comes_to_its_milestones_or_has_none_is_accepted():

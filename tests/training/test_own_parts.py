@@ -12,7 +12,8 @@ from drnn.cli.main import main
 from drnn.models import parts
 from drnn.training import find_recipe, train
 from drnn.training.checkpoint import load_run
-from drnn.training.recipe import Recipe, recipe_from_dict
+from drnn.training.recipe import Recipe
+from drnn.training.recipe_fields import recipe_from_dict
 from drnn.training.run_folder import SUMMARY, read_recipe
 
 TRAINING = Path(__file__).parents[2] / "docs" / "training.md"

@@ -15,7 +15,7 @@ import torch
 
 from drnn.cli.main import main
 from drnn.training import find_recipe, train
-from drnn.training.recipe import recipe_from_dict
+from drnn.training.recipe_fields import recipe_from_dict
 from drnn.training.run_folder import AVERAGE, METRICS
 from drnn.training.session import Session
 from drnn.training.state import checkpoints, load_state, save_state

@@ -12,8 +12,8 @@ from drnn.models import create_model
 from drnn.training import find_recipe
 from drnn.training.capture import rehearse
 from drnn.training.distributed import Workers
+from drnn.training.network import build_model
 from drnn.training.optimizer import WeightAverage, make_optimizer, set_lr
-from drnn.training.run_folder import build_model
 from drnn.training.session import Session
 from drnn.training.step import Step, StepResult
 from drnn.training.tally import Tally
@@ -182,7 +182,8 @@ def test_tally_counts_images_exactly():
         losses, counts = (torch.tensor(loss), torch.tensor(loss / 2)), (torch.tensor([4, 2]), torch.tensor([2, 1]))
         tally.add(StepResult(*losses, images, torch.tensor(1), *counts))
     assert tally.means() == {
-        "train_loss": 1.25, "train_cross_entropy": 0.625, "train_error": 0.5, "mean_loops": 1.5, "executed_rates": [0.5, 0.5],
+        "train_loss": 1.25, "train_cross_entropy": 0.625, "train_error": 0.5, "mean_loops": 1.5,
+        "executed_rates": [0.5, 0.5],
     }  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from drnn import list_models
 from drnn.storage import write_atomically, write_text
 from drnn.training import RECIPES, Recipe, evaluate, find_recipe, train
 from drnn.training.checkpoint import load_run
-from drnn.training.recipe import recipe_from_dict
+from drnn.training.recipe_fields import recipe_from_dict
 from drnn.training.schedule import cosine_lr, learning_rate, rate_weight, step_lr
 from drnn.training.state import load_state
 
@@ -129,6 +129,19 @@ def test_a_run_of_another_recipe_is_not_overwritten_unasked(run, tmp_path):
     note.write_text("mine")
     train(TINY, note.parent, overwrite=True, progress=False)
     assert note.read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"padding": 20, "padding_mode": "reflect"}, "padding 20 received for images of 8 x 8; a reflected border is"),
+        ({"gate": "open", "target_rate": None, "model": "resnet_digits"}, "gate 'open' received; no block of this "),
+    ],
+)
+def test_what_cannot_be_trained_leaves_no_folder_behind(changes, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        train(replace(find_recipe("digits"), epochs=1, **changes), tmp_path / "run", progress=False)
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):

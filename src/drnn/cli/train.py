@@ -7,7 +7,8 @@ from jsonargparse import ArgumentParser
 
 from drnn.provenance import commit
 from drnn.training import find_recipe, train
-from drnn.training.recipe import Recipe, recipe_from_dict, tested_images
+from drnn.training.recipe import Recipe, tested_images
+from drnn.training.recipe_fields import recipe_from_dict
 
 
 def parser(recipe: Recipe) -> ArgumentParser:

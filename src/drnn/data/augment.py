@@ -38,13 +38,21 @@ class PadCropFlip:
         if self.padding < 0:
             raise ValueError(f"padding {self.padding} received; it is 0 or more")
 
-    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """Augment a batch."""
-        count, _, height, width = images.shape
+    def refuse_small(self, height: int, width: int) -> None:
+        """Whether images of that size can be padded.
+
+        Raises:
+            ValueError: they are too small to be reflected.
+        """
         if self.mode == "reflect" and self.padding >= min(height, width):
             raise ValueError(
                 f"padding {self.padding} received for images of {height} x {width}; a reflected border is smaller"
             )
+
+    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """Augment a batch."""
+        count, _, height, width = images.shape
+        self.refuse_small(height, width)
         spread = 2 * self.padding + 1
         draws = to_device(
             torch.randint(spread, (2, count, 1), generator=generator, device=generator.device), images.device

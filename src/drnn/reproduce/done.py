@@ -2,7 +2,7 @@
 
 from drnn.reproduce.plan import Job
 from drnn.reproduce.result import ANOTHER, read_result
-from drnn.training.recipe import recipe_from_dict
+from drnn.training.recipe_fields import recipe_from_dict
 from drnn.training.run_folder import differences
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from drnn.reproduce.changes import label_of, milestones_for, refuse_idle
 from drnn.training import Recipe, find_recipe
-from drnn.training.recipe import recipe_from_dict
+from drnn.training.recipe_fields import recipe_from_dict
 from drnn.training.recipes import CIFAR10_MODELS
 
 SCHEDULES = {"paper": "", "modern": "-modern", "short": "-short"}  # 350, 200 and 20 epochs: suffix of the recipes

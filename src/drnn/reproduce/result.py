@@ -9,7 +9,7 @@ from drnn.provenance import environment
 from drnn.reproduce.plan import CONTROLS, ROWS, VARIANTS, Job, stem
 from drnn.training import evaluate_source
 from drnn.training.checkpoint import load_run
-from drnn.training.recipe import recipe_from_dict
+from drnn.training.recipe_fields import recipe_from_dict
 from drnn.training.run_folder import (
     AVERAGE,
     METRICS,

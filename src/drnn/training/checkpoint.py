@@ -7,9 +7,10 @@ from typing import NamedTuple
 from drnn.data import AnyDataset, Normalize
 from drnn.models import Classifier
 from drnn.training.distributed import choose_device
+from drnn.training.network import build_model, load_weights
 from drnn.training.recipe import Recipe
 from drnn.training.run_data import require_classes
-from drnn.training.run_folder import AVERAGE, build_model, load_weights, read_recipe
+from drnn.training.run_folder import AVERAGE, read_recipe
 from drnn.training.trainer import load_data
 from drnn.weights.files import WEIGHTS
 

@@ -23,6 +23,18 @@ def fit_in(milestones: Sequence[int], epochs: int) -> bool:
     return list(milestones) == sorted({*milestones} - {0, epochs})
 
 
+def refuse_unordered(milestones: Sequence[int]) -> None:
+    """Two at one epoch would divide the learning rate by 100 there, and one before the first epoch from the start.
+
+    Raises:
+        ValueError: they do not rise one by one from 1 on.
+    """
+    if list(milestones) != sorted(set(milestones)) or min(milestones, default=1) < 1:
+        raise ValueError(
+            f"recipe field milestones = {list(milestones)} received; give epochs from 1 on, each once, in order"
+        )
+
+
 def refuse_late(milestones: Sequence[int], epochs: int, instead: str = "earlier ones") -> None:
     """Whether a run of so many epochs comes to all its milestones.
 

@@ -1,17 +1,12 @@
 """A recipe: everything that decides a training run."""
 
-from dataclasses import asdict, dataclass, fields, replace
-from difflib import get_close_matches
-from inspect import formatannotation
-from pathlib import Path
-from types import UnionType
-from typing import Any, Literal, Union, get_args, get_origin
-
-import yaml
+import math
+from dataclasses import asdict, dataclass, fields
+from typing import Literal
 
 from drnn.data.augment import PADDING_MODES, PaddingMode
 from drnn.models.parts import DECISIONS, NORMS, SCORERS
-from drnn.training.milestones import fit_in, in_proportion, refuse_late
+from drnn.training.milestones import refuse_late, refuse_unordered
 
 
 @dataclass(frozen=True)
@@ -112,6 +107,7 @@ class Recipe:
             "epochs": self.epochs >= 1,
             "batch_size": self.batch_size >= 2,
             "lr": self.lr > 0,
+            "warmup_epochs": self.warmup_epochs >= 0,
             "momentum": 0 <= self.momentum < 1,
             "nesterov": not self.nesterov or self.momentum > 0,
             "weight_decay": self.weight_decay >= 0,
@@ -133,10 +129,13 @@ class Recipe:
             "held_out": self.held_out >= 0,
             "threads": self.threads >= 0,
             "schedule": self.schedule in ("step", "cosine"),
+            "seed": -(2**63) <= self.seed < 2**64,
             "name": bool(self.name) and "/" not in self.name,
         }
+        numbers = {field.name: getattr(self, field.name) for field in fields(self)}
+        endless = {name for name, value in numbers.items() if isinstance(value, float) and not math.isfinite(value)}
         for field, fine in checks.items():
-            if not fine:
+            if not fine or field in endless:
                 raise ValueError(
                     f"recipe field {field} = {getattr(self, field)!r} is out of range; see drnn train --help"
                 )
@@ -147,6 +146,7 @@ class Recipe:
                     "null for the network's own"
                 )
         if self.schedule == "step":
+            refuse_unordered(self.milestones)
             refuse_late(self.milestones, self.epochs)
         object.__setattr__(self, "milestones", tuple(self.milestones))
 
@@ -163,57 +163,3 @@ def tested_images(held_out: int) -> str:
         ('test images', 'held-out training images')
     """
     return "held-out training images" if held_out else "test images"
-
-
-def read_fields(path: Path) -> dict:
-    """The fields in a recipe's file, as `recipe_from_dict` takes them.
-
-    Raises:
-        FileNotFoundError: no such file.
-        ValueError: a file that is no YAML, or holds no fields.
-    """
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is damaged or no YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(values, dict):
-        raise ValueError(f"{path} holds a {type(values).__name__}; a recipe holds lines of 'field: value'")
-    return values
-
-
-def recipe_from_dict(values: dict, base: Recipe | None = None) -> Recipe:
-    """Fields over those of ``base``.
-
-    Raises:
-        ValueError: a field that no recipe has, or a value of a wrong type or out of range.
-    """
-    kinds = {field.name: field.type for field in fields(Recipe)}
-    for key, value in values.items():
-        if key not in kinds:
-            near = get_close_matches(str(key), kinds, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"it may have {', '.join(kinds)}"
-            raise ValueError(f"a recipe has no field {key!r}; {hint}")
-        if not _is_a(value, kinds[key]):
-            raise ValueError(
-                f"recipe field {key} = {value!r} is no {formatannotation(kinds[key])}; see drnn train --help"
-            )
-    base = base or Recipe()
-    asked = {**base.to_dict(), **values}
-    if asked["schedule"] == "step" and tuple(asked["milestones"]) == base.milestones and asked["epochs"] > 0:
-        scaled = sorted(in_proportion(base.milestones, asked["epochs"], of=base.epochs))
-        instead = f"{scaled}, the same shares of it" if fit_in(scaled, asked["epochs"]) else "earlier ones"
-        refuse_late(base.milestones, asked["epochs"], instead)
-    return replace(base, **values)
-
-
-def _is_a(value: object, kind: Any) -> bool:
-    """Whether a value has a field's type; a whole number is a float too, a list a tuple, and a bool no number."""
-    if get_origin(kind) in (Union, UnionType):
-        return any(_is_a(value, part) for part in get_args(kind))
-    if get_origin(kind) is tuple:
-        return isinstance(value, list | tuple) and all(_is_a(item, get_args(kind)[0]) for item in value)
-    if get_origin(kind) is Literal:
-        return value in get_args(kind)
-    if isinstance(value, bool):
-        return kind is bool
-    return isinstance(value, (int, float) if kind is float else kind)

@@ -6,7 +6,8 @@ from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 
-from drnn.training.recipe import Recipe, read_fields, recipe_from_dict
+from drnn.training.recipe import Recipe
+from drnn.training.recipe_fields import read_fields, recipe_from_dict
 
 PAPER_CIFAR10 = Recipe(
     model="", dataset="cifar10", epochs=350, batch_size=256, lr=0.1, schedule="step", milestones=(150, 250),

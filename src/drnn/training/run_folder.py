@@ -6,18 +6,16 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import yaml
-from safetensors.torch import save_file
-from torch import nn
 
 from drnn.data import Source
-from drnn.models import Classifier, Preprocessing, create_model
 from drnn.provenance import environment
-from drnn.storage import read_json, write_atomically, write_json, write_text
+from drnn.storage import read_json, write_json, write_text
 from drnn.training.lock import alone_in
-from drnn.training.recipe import Recipe, read_fields, recipe_from_dict
+from drnn.training.recipe import Recipe
+from drnn.training.recipe_fields import read_fields, recipe_from_dict
 from drnn.training.run_data import DATA, data_fields, require_classes, require_order
 from drnn.training.state import checkpoints, load_state
-from drnn.weights.files import WEIGHTS, fill, read_weights
+from drnn.weights.files import WEIGHTS
 
 RECIPE, ENVIRONMENT, METRICS = "recipe.yaml", "environment.json", "metrics.jsonl"
 AVERAGE, SUMMARY = "model-ema.safetensors", "summary.json"
@@ -174,24 +172,6 @@ def read_metrics(folder: Path) -> list[dict]:
     return rows
 
 
-def save_weights(path: Path, model: nn.Module) -> None:
-    """Write the weights atomically."""
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    write_atomically(path, lambda part: save_file(state, part))
-
-
-def build_model(recipe: Recipe, source: Source) -> Classifier:
-    """The recipe's network for the data set's classes and images, freshly initialised."""
-    chosen = {"target_rate": recipe.target_rate, "gate_noise": recipe.gate_noise, "norm": recipe.norm}
-    options = {field: value for field, value in {**chosen, "gate": recipe.gate}.items() if value is not None}
-    if recipe.gate == "open":
-        options |= {"gate": None, "target_rate": None}
-    model = create_model(recipe.model, num_classes=len(source.classes), input_size=source.image_size, **options)
-    model.preprocessing = Preprocessing(source.image_size, source.mean, source.std)
-    model.classes = tuple(source.classes)
-    return model
-
-
 def read_recipe(folder: Path) -> Recipe:
     """The recipe of a run.
 
@@ -206,15 +186,3 @@ def read_recipe(folder: Path) -> Recipe:
         return recipe_from_dict(values)
     except ValueError as error:
         raise ValueError(f"{folder / RECIPE} is no recipe: {error}") from error
-
-
-def load_weights(path: Path, model: Classifier) -> None:
-    """Fill ``model`` with weights from a file.
-
-    Raises:
-        FileNotFoundError: no such file.
-        ValueError: a damaged file, or names, shapes or kinds of number of another network.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path.parent} has no {path.name}; give the folder of a finished run")
-    fill(model, read_weights(path), str(path))

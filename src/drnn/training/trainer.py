@@ -10,30 +10,24 @@ import torch
 
 from drnn.costs import count_params
 from drnn.data import AnyDataset, hold_out, limit, load_dataset, load_streamed
+from drnn.data.augment import PadCropFlip
 from drnn.data.records import RECORDS
 from drnn.models import model_spec
 from drnn.provenance import environment
 from drnn.storage import write_json
 from drnn.training.distributed import Workers, restarted, workers_of
 from drnn.training.evaluation import Evaluation
+from drnn.training.ignored import warnings_for
 from drnn.training.interrupt import SAVED, Interrupted, Requests, polite_end
+from drnn.training.network import build_model, save_weights
 from drnn.training.recipe import Recipe
-from drnn.training.run_folder import AVERAGE, SUMMARY, build_model, log_metrics, open_run, save_weights
+from drnn.training.run_folder import AVERAGE, SUMMARY, log_metrics, open_run
 from drnn.training.session import Session
 from drnn.training.state import save_state
 from drnn.training.tally import require_finite
 from drnn.weights.files import WEIGHTS, fingerprint
 
-IN_MEMORY = ("padding", "padding_mode", "cutout")  # fields that only images in memory use
-FROM_FILES = ("image_size", "min_area", "distortion")  # and that only those read from files do
 logger = logging.getLogger(__name__)
-
-
-def ignored_fields(recipe: Recipe) -> list[str]:
-    """The fields that are not at their defaults, and that the recipe's kind of data does not use."""
-    own = Recipe()
-    unused = IN_MEMORY if recipe.dataset in RECORDS else FROM_FILES
-    return [field for field in unused if getattr(recipe, field) != getattr(own, field)]
 
 
 def load_data(recipe: Recipe) -> AnyDataset:
@@ -43,6 +37,7 @@ def load_data(recipe: Recipe) -> AnyDataset:
         dataset: AnyDataset = load_streamed(recipe.dataset, recipe.data_root, side, recipe.workers)
     else:
         dataset = load_dataset(recipe.dataset, recipe.data_root, recipe.download)
+        PadCropFlip(recipe.padding, recipe.flip, recipe.padding_mode).refuse_small(*dataset.image_size[1:])
     if recipe.held_out:
         dataset = hold_out(dataset, recipe.held_out)
     return limit(dataset, recipe.train_images) if recipe.train_images else dataset
@@ -82,9 +77,8 @@ def train(
     if recipe.threads:
         torch.set_num_threads(recipe.threads)
     with workers_of(recipe.device) as workers, polite_end() as requests, ExitStack() as held:
-        if workers.first and (ignored := ignored_fields(recipe)):
-            said = ", ".join(f"{field} = {getattr(recipe, field)!r}" for field in ignored)
-            logger.warning("%s received, and ignored: %s data do not use it", said, recipe.dataset)
+        for warning in warnings_for(recipe) if workers.first else []:
+            logger.warning(warning)
         source = workers.in_turn(lambda: load_data(recipe))
         torch.manual_seed(recipe.seed)
         model = build_model(recipe, source)

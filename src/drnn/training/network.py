@@ -1,0 +1,49 @@
+"""The network of a run: built by its recipe, and its weights on disk."""
+
+from pathlib import Path
+
+from safetensors.torch import save_file
+from torch import nn
+
+from drnn.data import Source
+from drnn.models import Classifier, Preprocessing, create_model, model_spec
+from drnn.models.registry import has_loops
+from drnn.storage import write_atomically
+from drnn.training.recipe import Recipe
+from drnn.weights.files import fill, read_weights
+
+
+def build_model(recipe: Recipe, source: Source) -> Classifier:
+    """The recipe's network for the data set's classes and images, freshly initialised.
+
+    Raises:
+        ValueError: a part of recursive blocks for a network in which no block loops.
+    """
+    chosen = {"target_rate": recipe.target_rate, "gate_noise": recipe.gate_noise, "norm": recipe.norm}
+    options = {field: value for field, value in {**chosen, "gate": recipe.gate}.items() if value is not None}
+    if recipe.gate == "open":
+        if not has_loops(model_spec(recipe.model)):
+            raise ValueError(f"gate 'open' received; no block of this {recipe.model} loops, so leave it out")
+        options |= {"gate": None, "target_rate": None}
+    model = create_model(recipe.model, num_classes=len(source.classes), input_size=source.image_size, **options)
+    model.preprocessing = Preprocessing(source.image_size, source.mean, source.std)
+    model.classes = tuple(source.classes)
+    return model
+
+
+def save_weights(path: Path, model: nn.Module) -> None:
+    """Write the weights atomically."""
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    write_atomically(path, lambda part: save_file(state, part))
+
+
+def load_weights(path: Path, model: Classifier) -> None:
+    """Fill ``model`` with weights from a file.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: a damaged file, or names, shapes or kinds of number of another network.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path.parent} has no {path.name}; give the folder of a finished run")
+    fill(model, read_weights(path), str(path))
