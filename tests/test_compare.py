@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from drnn.compare import compare_runs
+from drnn.compare import compare_runs, markdown
 from drnn.data import ALONE, load_dataset
 from drnn.models import create_model
 from drnn.training import Recipe
@@ -67,3 +67,30 @@ def test_other_numbers_of_test_images_are_refused_unread(sides):
     with pytest.raises(ValueError, match="different test images"):
         compared()
     assert second.read == 0
+
+
+def test_two_seeds_of_a_recipe_are_told_apart_by_their_folders(sides):
+    heading = markdown(compared()).splitlines()[0]
+    assert heading.split()[2:5] == ["a", "|", "b"]
+
+
+def test_batches_of_more_than_all_test_images_are_refused(sides):
+    with pytest.raises(ValueError, match="batch size 600 received; there are 599 test images"):
+        compared(batch_sizes=[1, 600])
+
+
+def test_the_difference_of_accuracies_is_that_of_the_same_images(sides):
+    """Where both are right, or both wrong, nothing is learnt, so equal networks differ by nothing at all."""
+    result = compared()
+    found, (first, second) = result["accuracy_difference"], result["runs"]
+    assert found["mean"] == pytest.approx(first["acc1"] - second["acc1"])
+    sides["b"][0] = sides["a"][0]
+    assert compared()["accuracy_difference"] == {"mean": 0, "low": 0, "high": 0}
+
+
+def test_held_out_images_are_not_called_test_images(sides):
+    for side in sides.values():
+        side[1] = replace(side[1], held_out=1198)
+    table = markdown(compared())
+    assert "held-out training images" in table
+    assert "test" not in table

@@ -1,6 +1,7 @@
 """All gates turned together, from closed to open."""
 
 import pytest
+import torch
 
 from drnn.budgets import apply_budget
 from drnn.budgets import dial as dials
@@ -8,7 +9,8 @@ from drnn.budgets.calibrate import mean_macs
 from drnn.budgets.dial import Dial
 from drnn.core import gates_of
 from drnn.costs import count_costs
-from drnn.data import Normalize
+from drnn.data import Normalize, load_dataset
+from drnn.models import create_model
 from drnn.training.checkpoint import load_run
 
 
@@ -25,6 +27,19 @@ def test_the_dial_goes_from_closed_to_open_and_never_back(dial):
     assert spent[0] == costs.expected_macs(0)
     assert spent[-1] == costs.max_macs
     assert len(set(spent)) > 5
+
+
+def test_gates_with_noise_in_evaluation_turn_alike_each_time():
+    torch.manual_seed(0)
+    model, data = create_model("dr_resnet_digits", gate_noise="always").eval(), load_dataset("digits")
+    normalize, costs = Normalize(data.mean, data.std), count_costs(model)
+    found = []
+    for _ in range(2):
+        torch.rand(3)  # what was drawn before does not matter
+        dial = Dial(model, data.train_images[:50], normalize)
+        found.append((dial.thresholds(0.5), mean_macs(dial, costs, dial.thresholds(0.5))))
+    assert found[0] == found[1]
+    assert costs.expected_macs(0) < found[0][1] < costs.max_macs
 
 
 def test_a_dial_that_was_only_made_has_turned_nothing(run, monkeypatch):

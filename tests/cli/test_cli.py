@@ -92,7 +92,11 @@ def test_compare_prints_a_table_and_writes_its_numbers(runs, tmp_path, capsys):
     for size in ("1", "8"):
         assert result["time"][size]["ratio"] > 0
         assert f"batch {size}" in table
-    assert len({len(line) for line in table.splitlines()}) == 1
+    *lines, empty, said = table.splitlines()
+    assert len({len(line) for line in lines}) == 1
+    assert (empty, lines[0].split()[2:5]) == ("", ["digits", "|", "digits-static"])
+    first, second = (run["acc1"] for run in result["runs"])
+    assert f"over the same 1,000 held-out training images: {100 * (first - second):+.2f} points, 95 %" in said
     assert {"commit", "torch", "processor", "command", "date"} <= result["environment"].keys()
 
 

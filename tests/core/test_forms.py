@@ -113,6 +113,20 @@ def test_dense_and_arrivals_leave_the_same_record(block):
         torch.testing.assert_close(dense, arrivals)
 
 
+def test_evaluation_has_the_same_gradients_masked_and_skipped(block):
+    """Who leaves is then a fact, and no way to the input: saliency does not depend on the form."""
+    block.eval()
+    found = []
+    for dense in (True, False):
+        block.set_dense(dense)
+        x = images(6).requires_grad_()
+        y, record = block.forward_with_gates(x)
+        (gradient,) = torch.autograd.grad(y.square().sum(), x)
+        found.append(gradient)
+    assert 0 < record.executed.sum() < record.executed.numel()
+    assert_same(found[0], found[1], "gradient of the input")
+
+
 def test_the_scattered_gate_is_worth_testing_with():
     """The patterns above hold images that leave at different loops, or the tests would prove little."""
     seen = set()

@@ -43,6 +43,18 @@ def test_training_under_autocast_does_too():
     assert all(parameter.grad is not None for parameter in block.parameters())
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("dense", [False, True])
+def test_a_block_of_half_precision_trains_in_both_forms(dtype, dense):
+    block, x = make_block().to(dtype), images(16).to(dtype)
+    block.set_dense(dense)
+    y, record = block.forward_with_gates(x)
+    y.float().sum().backward()
+    assert 0 < record.executed[:, 0].sum() < 16
+    assert y.dtype == dtype
+    assert all(buffer.isfinite().all() for buffer in block.buffers())
+
+
 @pytest.mark.parametrize("make", [HiddenScorer, LinearScorer, AIGScorer])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_gates_do_not_round_their_scores_under_autocast(make, dtype):

@@ -31,7 +31,7 @@ def test_one_request_that_comes_in_several_signals_saves(signals, code, tmp_path
             time.sleep(0.01)
         for number in signals:
             process.send_signal(number)
-            time.sleep(0.002)
+            time.sleep(0.05)  # pending together they would come by number
         said = process.communicate(timeout=60)[1]
     assert process.returncode == code
     assert f"{signals[0].name} received; the run is saved after" in said

@@ -4,7 +4,7 @@ from itertools import combinations
 
 import numpy as np
 
-from drnn.analysis.intervals import bootstrap
+from drnn.intervals import bootstrap
 
 
 def ranks(values: np.ndarray) -> np.ndarray:

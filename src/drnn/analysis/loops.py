@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from drnn.analysis.intervals import basic_bootstrap, mean_interval, wilson
+from drnn.intervals import basic_bootstrap, mean_interval, wilson
 
 Table = dict[str, np.ndarray]
 CALIBRATION_BINS = 15

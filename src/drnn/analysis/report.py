@@ -73,7 +73,7 @@ def run_facts(facts: dict) -> list[tuple[str, str]]:
     """What stands at the head of a run's report."""
     rows = [
         ("run", f"{facts['run']} ({facts['model']}, weights {facts['weights']})"),
-        ("data", f"{facts['dataset']}, {facts['images']:,} test images"),
+        ("data", f"{facts['dataset']}, {facts['images']:,} {facts.get('tested_on', 'test images')}"),
         ("accuracy", f"{facts['accuracy']:.2%}"),
         ("trained", _surroundings(facts["trained"])),
         ("analysed", _surroundings(facts["analysed"])),

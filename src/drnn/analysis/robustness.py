@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from drnn.analysis.intervals import mean_interval, wilson
+from drnn.intervals import mean_interval, wilson
 
 STRENGTHS = {
     "blur": (0.0, 0.5, 0.75, 1.0, 1.5, 2.0),

@@ -21,7 +21,7 @@ from drnn.analysis.subject import Options, Subject, load_others, load_subject
 from drnn.data import Dataset
 from drnn.models import Classifier
 from drnn.provenance import environment
-from drnn.training.recipe import tested_images
+from drnn.training.recipe import Recipe, tested_images
 from drnn.training.run_folder import ENVIRONMENT, SUMMARY, read_recipe, run_environment, run_summary
 from drnn.training.schedule import shortened
 from drnn.training.session import require_batch
@@ -64,7 +64,7 @@ def analyse_run(folder: Path, others: Sequence[Path] = (), options: Options | No
     curves = [(read_curves(run, num_classes_of(run, subject.dataset)), origin(run)) for run in logs]
     names = distinct([curve.name for curve, _ in curves])
     answers = subject.ask()
-    findings = Findings(_facts(folder, recipe.model, subject.dataset, answers))
+    findings = Findings(_facts(folder, recipe, subject.dataset, answers))
     _add_loops(findings, answers)
     _add_norms(findings, subject.model)
     _add_gallery(findings, answers, subject.dataset)
@@ -85,16 +85,17 @@ def _loops_and_errors(answers: Answers) -> tuple[np.ndarray, np.ndarray]:
     return answers.loops, answers.wrong
 
 
-def _facts(folder: Path, model: str, dataset: Dataset, answers: Answers) -> dict:
+def _facts(folder: Path, recipe: Recipe, dataset: Dataset, answers: Answers) -> dict:
     return {
         "run": folder.resolve().name,
-        "model": model,
+        "model": recipe.model,
         "weights": fingerprint(folder)[:12],
         "trained": trained_in(folder),
         "analysed": environment(),
         "dataset": dataset.name,
         "classes": list(dataset.classes),
         "images": len(answers.labels),
+        "tested_on": tested_images(recipe.held_out),
         "accuracy": float(1 - answers.wrong.mean()),
         "target_rate": answers.target_rate,
         "max_macs": answers.max_macs,

@@ -12,6 +12,7 @@ from drnn.budgets.budget import refuse_static
 from drnn.core import GateDecision, GateRecord, gates_of, set_thresholds, thresholds_at
 from drnn.data.transfer import to_device
 from drnn.models import Classifier
+from drnn.training.evaluation import same_noise
 
 Scope = Literal["global", "per_gate"]
 MOST_MARGINS = 10_000  # of a gate; quantiles of more are no surer
@@ -70,7 +71,8 @@ class Dial:
     def _run(self) -> GateRecord:
         device = next(self.model.parameters()).device
         batches = (self.prepare(to_device(batch, device)) for batch in self.batches)
-        records = [self.model.forward_with_gates(batch)[1] for batch in batches]
+        with same_noise(device):
+            records = [self.model.forward_with_gates(batch)[1] for batch in batches]
         return GateRecord(*(torch.cat(columns) for columns in zip(*records, strict=True)))
 
     def _margins(self) -> dict[str, Tensor]:

@@ -25,12 +25,16 @@ def loop_always(gate: nn.Module, body: nn.Module, num_loops: int, x: Tensor) -> 
 
 
 def loop_dense(gate: nn.Module, body: nn.Module, num_loops: int, x: Tensor) -> Result:
-    """Compute every image in every loop and mask: no shape depends on the data."""
+    """Compute every image in every loop and mask: no shape depends on the data.
+
+    In evaluation who leaves is given, as it is where leavers are skipped, so no gradient goes through the gates.
+    """
     looping, steps = x.new_ones(x.shape[0]), []
     for loop in range(num_loops):
         answer, arrives = gate(x), looping.detach() > 0
         steps.append(LoopStep(answer, arrived=arrives))
-        looping = looping * (answer.decision * arrives)  # to leave is final
+        decides = answer.decision if gate.training else answer.executes
+        looping = looping * (decides * arrives)  # to leave is final
         y = body(x, loop, LoopGroups(arrives, looping.detach() > 0))
         x = _blend(looping, y, x)
     return x, steps

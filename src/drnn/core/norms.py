@@ -139,6 +139,7 @@ class DecisionBatchNorm2d(nn.BatchNorm2d):
             for group, (running_mean, running_var, batches) in enumerate((running, skipped)):
                 batches += numbers.more[group]
                 share = numbers.moves[group] / batches.clamp(min=1) if moves is None else moves[group]
-                running_mean.lerp_(mean[group], share)  # by 0, it stays
-                running_var.lerp_(unbiased[group], share)
+                share = share.to(running_mean.dtype)
+                running_mean.lerp_(mean[group].to(running_mean.dtype), share)  # by 0, it stays
+                running_var.lerp_(unbiased[group].to(running_var.dtype), share)
         return out

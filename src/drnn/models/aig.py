@@ -49,7 +49,8 @@ class AdaptiveBlock(nn.Module):
         record = LoopStep(answer).expand(x.shape[0])
         shortcut = self.body.shortcut(x)
         if self.training or self.dense:
-            return torch.relu(answer.decision[:, None, None, None] * self.body.branch(x) + shortcut), record
+            decides = answer.decision if self.training else answer.executes
+            return torch.relu(decides[:, None, None, None] * self.body.branch(x) + shortcut), record
         rows = answer.executes.nonzero()[:, 0]
         if len(rows) == 0:
             return torch.relu(shortcut), record

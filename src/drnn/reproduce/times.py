@@ -163,6 +163,7 @@ def _counterpart(results: list[dict], ours: _Run, report: Callable[[str], None])
 
 def _time(ours: _Run, against: _Run | None, batch_size: int, rounds: int, data_root: str | None) -> dict:
     run = load_run(ours.folder, data_root)
+    batch_size = min(batch_size, run.dataset.num_test)
     second = run.model if against is None else load_run(against.folder, data_root).model
     images = run.normalize(first_test_images(run.dataset, rounds * batch_size))
     timed = time_models(run.model, second, images, batch_size, rounds)

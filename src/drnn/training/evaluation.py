@@ -1,6 +1,7 @@
 """How good a network is, and what each image costs it."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -116,6 +117,14 @@ def evaluate_source(
     return Evaluation(workers.gather(logits), workers.gather(labels), gathered, costs)
 
 
+@contextmanager
+def same_noise(device: torch.device) -> Iterator[None]:
+    """Gates with noise in evaluation draw the same for the same batches each time, and nobody else notices."""
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(0)
+        yield
+
+
 @torch.inference_mode()
 def _predict(
     model: Classifier, batches: Iterable[tuple[Tensor, Tensor]], prepare: Callable[[Tensor], Tensor]
@@ -125,8 +134,7 @@ def _predict(
     model.eval()
     device = next(model.parameters()).device
     try:
-        with torch.random.fork_rng([device] if device.type == "cuda" else []):
-            torch.manual_seed(0)
+        with same_noise(device):
             for images, labels in batches:
                 parts.append((*model.forward_with_gates(prepare(images)), labels))
     finally:

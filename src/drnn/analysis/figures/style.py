@@ -91,7 +91,7 @@ def provenance(facts: dict, images: str | None = None) -> str:
         images: what was looked at, where it is not the test images.
     """
     trained, analysed = (facts[key].get("commit") or "unknown" for key in ("trained", "analysed"))
-    shown = images or f"{facts['images']:,} images"
+    shown = images or f"{facts['images']:,} {facts.get('tested_on', 'test images')}"
     return (
         f"{facts['run']} ({facts['model']}, weights {facts['weights']})\n{facts['dataset']}, {shown}; "
         f"trained at commit {trained}, analysed at {analysed}"

@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from drnn.analysis.intervals import mean_interval, wilson
 from drnn.analysis.loops import (
     calibration_error,
     early_and_late,
 )
+from drnn.intervals import mean_interval, wilson
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "core"))
 
