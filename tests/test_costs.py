@@ -234,3 +234,14 @@ def test_only_layers_that_are_not_counted_yet_are_registered():
         register(torch.nn.PReLU(), lambda *_: 0)
     with pytest.raises(ValueError, match="Conv2d received, which is counted already"):
         register(torch.nn.Conv2d, lambda *_: 0)
+
+
+def test_a_weight_that_is_made_of_others_costs_what_its_layer_does():
+    plain, made = create_model("dr_resnet_digits", width=4), create_model("dr_resnet_digits", width=4)
+    torch.nn.utils.parametrizations.weight_norm(made.conv1)
+    assert count_costs(made) == count_costs(plain)
+
+
+def test_a_network_of_somebody_else_needs_the_size_of_its_images():
+    with pytest.raises(ValueError, match=r"Sequential received without input_size; give input_size=\(C, H, W\)"):
+        count_costs(torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3)))

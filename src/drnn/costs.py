@@ -15,6 +15,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import ParametrizationList
 
 from drnn.core import Gate, GateRecord, RecursiveBlock
 from drnn.models.aig import AdaptiveBlock
@@ -125,6 +126,8 @@ def count_params(model: nn.Module) -> int:
 def _refuse_unknown(model: nn.Module, held: Callable[[nn.Module], dict]) -> None:
     for name, layer in model.named_modules():
         own = held(layer).keys() - ({"threshold"} if isinstance(layer, Gate) else set())
+        if isinstance(layer, ParametrizationList):
+            continue  # what it makes is a weight of the layer around it
         if own and not isinstance(layer, KNOWN) and _macs_registered(layer) is None:
             kind = type(layer).__name__
             raise ValueError(
@@ -146,8 +149,12 @@ def count_costs(
         counting: "plain" or "paper"; see this module's head.
 
     Raises:
-        ValueError: another counting, or layers that are neither known here nor registered.
+        ValueError: another counting, layers that are neither known here nor registered, or a network of somebody else
+            without ``input_size``.
     """
+    size = input_size or getattr(model, "input_size", None)
+    if size is None:
+        raise ValueError(f"{type(model).__name__} received without input_size; give input_size=(C, H, W)")
     _refuse_unknown(model, lambda layer: layer._parameters | layer._buffers)
     if counting not in ("plain", "paper"):
         raise ValueError(f"counting {counting!r} received; choose 'plain' or 'paper'")
@@ -155,7 +162,7 @@ def count_costs(
     paper = counting == "paper"
     tally = _Tally(twin, count_norms=paper and not isinstance(model, MobileNetV2))
     with torch.no_grad():
-        twin(torch.empty(1, *(input_size or model.input_size), dtype=torch.float32, device="meta"))
+        twin(torch.empty(1, *size, dtype=torch.float32, device="meta"))
     gates = [0] * len(tally.gates) if paper else tally.gates
     return Costs(tally.fixed, tuple(tally.loops), tuple(gates), tuple(tally.slots))
 

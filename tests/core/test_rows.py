@@ -1,11 +1,15 @@
 """Moving rows equals plain indexing, gradients too, and keeps the memory format."""
 
+import warnings
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drnn.core.rows import Join, Part, close_ranks, put, ranks, take
+
+from .small import images, make_block
 
 FORMATS = st.sampled_from([torch.contiguous_format, torch.channels_last])
 
@@ -107,3 +111,18 @@ def test_put_writes_odd_strides_unaligned_memory_and_gradients():
     put(out, places, x)
     (gradient,) = torch.autograd.grad(out.square().sum(), x)
     torch.testing.assert_close(gradient, 2 * x)
+
+
+def test_the_default_form_runs_under_compilers_and_functional_transforms():
+    """Those know no addresses of memory; a compiler breaks its graph where a gate has to be asked."""
+    block, x = make_block().float().eval(), images(6).float()
+    with torch.no_grad():
+        expected, record = block.forward_with_gates(x)
+    assert 0 < record.executed[:, 0].sum() < 6
+    torch._dynamo.reset()
+    with torch.inference_mode(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.testing.assert_close(torch.compile(block, backend="eager")(x), expected)
+    y = x.clone().requires_grad_()
+    block(y).square().sum().backward()
+    torch.testing.assert_close(torch.func.grad(lambda z: block(z).square().sum())(x), y.grad)

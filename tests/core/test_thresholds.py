@@ -85,3 +85,25 @@ def test_thresholds_without_numbers_move_too():
     model = create_model("dr_resnet16_cifar").to("meta")
     with thresholds_at(model, 1.0):
         assert {gate.threshold.device.type for gate in gates_of(model).values()} == {"meta"}
+
+
+def test_networks_made_in_inference_mode_can_be_turned_outside_it():
+    with torch.inference_mode():
+        model = create_model("dr_resnet_digits", width=4)
+    set_thresholds(model, dict.fromkeys(gates_of(model), 0.5))
+    with thresholds_at(model, 2.0):
+        assert set(thresholds_of(model).values()) == {2.0}
+    assert set(thresholds_of(model).values()) == {0.5}
+
+
+def test_thresholds_are_zero_after_memory_came_without_values(monkeypatch):
+    """As of a network that is made on the meta device and filled with weights, which hold no thresholds."""
+    weights = create_model("dr_resnet_digits", width=4).state_dict()
+    monkeypatch.setattr(torch, "empty_like", lambda x, **how: torch.full_like(x, 7, **how))
+    with torch.device("meta"):
+        model = create_model("dr_resnet_digits", width=4)
+    model = model.to_empty(device="cpu")
+    model.load_state_dict(weights)
+    assert set(thresholds_of(model).values()) == {0.0}
+    counts = [value for name, value in model.named_buffers() if name.endswith("skipped_num_batches_tracked")]
+    assert {int(count) for count in counts} == {0}

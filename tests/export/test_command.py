@@ -71,6 +71,7 @@ def test_a_budget_goes_into_the_file(tmp_path, capsys):
     [
         (["resnet_digits", "net.tflite"], "ends with .onnx or .pt2"),
         (["runs/nowhere", "net.tflite"], "ends with .onnx or .pt2"),  # before anything is opened
+        (["runs/nowhere", "/dev/null/net.onnx"], "/dev/null is no folder; name another place"),
         (["resnet_digits", "net.onnx", "--aot"], "--aot makes .pt2"),
         (["resnet_digts", "net.onnx"], "did you mean resnet_digits"),
         (["runs/nowhere", "net.onnx"], "there is no folder runs/nowhere"),

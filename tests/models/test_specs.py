@@ -2,6 +2,7 @@
 
 import re
 
+import numpy as np
 import pytest
 import torch
 
@@ -39,6 +40,7 @@ def test_unknown_names_and_fields_answer_with_what_there_is():
         ("resnet20_cifar", {"input_size": (3, 32)}, r"input_size \(3, 32\) received; give \(C, H, W\)"),
         ("preresnet110_cifar", {"residual": "stochastic"}, "residual 'stochastic' received for the body 'preact'"),
         ("aig_resnet110_cifar", {"body": "preact"}, "residual 'aig' received for the body 'preact'"),
+        ("resnet20_cifar", {"pretrained": True}, r"pretrained received; drnn\.from_pretrained\(folder\) opens trained"),
         ("dr_resnet53", {"target_rate": 1.5}, "target_rate 1.5 received; a rate lies between 0 and 1"),
         ("dr_resnet53", {"target_rate": "half"}, "target_rate 'half' received; a rate lies"),
         ("dr_resnet53", {"target_rate": 0.5, "gate": None}, "target_rate 0.5 received; this dr_resnet53 has no gates"),
@@ -145,3 +147,10 @@ def test_every_network_with_gates_has_a_static_counterpart_of_its_table(name):
     assert (static.num_classes, static.input_size) == (7, (1, 64, 64))
     assert gates_of(static) == {}
     assert static.spec.input_size == model.spec.input_size
+
+
+def test_whole_numbers_of_numpy_become_pythons():
+    """As labels.max() + 1 gives them; a card holds plain ones only."""
+    model = create_model("dr_resnet16_cifar", num_classes=np.int64(5), blocks=[3, np.int32(2), 2])
+    assert type(model.num_classes) is int
+    assert [type(count) for count in model.spec.blocks] == [int] * 3

@@ -56,6 +56,21 @@ def test_too_few_classes_are_refused(odd, network):
         predict_files(network, [odd / "a_rgb.png"], NAMES[:9], GREY)
 
 
+def test_classes_are_those_of_the_last_layer_there_is(odd, network):
+    network.fc = torch.nn.Linear(network.fc.in_features, 3).eval()
+    (answer,) = predict_files(network, [odd / "a_rgb.png"], ("ant", "bee", "cow"), GREY)
+    assert answer.label in ("ant", "bee", "cow")
+    with pytest.raises(ValueError, match="10 classes received for dr_resnet_digits, which has 3; name each once"):
+        predict_files(network, [odd / "a_rgb.png"], NAMES, GREY)
+
+
+def test_an_empty_name_is_no_folder(network, tmp_path, capsys):
+    """As of a variable that is not set; pathlib takes it for the current folder."""
+    save_pretrained(network, tmp_path / "net", GREY)
+    assert main(["predict", str(tmp_path / "net"), ""]) == 2
+    assert "an empty name received, as of a variable that is not set" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("batch_size", [0, -1])
 def test_batches_have_an_image_or_more(odd, network, batch_size):
     with pytest.raises(ValueError, match=f"batch_size {batch_size} received; give 1 or more"):

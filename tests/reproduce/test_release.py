@@ -69,6 +69,22 @@ def test_a_release_is_a_run_and_a_network_for_everybody(made, tmp_path, capsys):
     assert "choose another folder" in capsys.readouterr().err
 
 
+def test_what_is_opened_as_a_run_has_the_thresholds_it_was_saved_with(made, tmp_path, capsys):
+    """So that the accuracy that drnn eval tells is that of the network that drnn predict and export use."""
+    folder = tmp_path / "net"
+    assert main(["release", str(made[0]), str(folder)]) == 0
+    config = json.loads((folder / "config.json").read_text())
+    config["thresholds"] = ["inf"] * len(config["thresholds"])
+    (folder / "config.json").write_text(json.dumps(config))
+    capsys.readouterr()
+    assert main(["eval", str(folder), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["mean_loops"] == 0
+    config["thresholds"] = ["inf"]
+    (folder / "config.json").write_text(json.dumps(config))
+    assert main(["eval", str(folder)]) == 2
+    assert "config.json" in capsys.readouterr().err
+
+
 def test_a_released_network_answers_without_its_data(made, tmp_path, capsys):
     run, folder = made[0], tmp_path / "net"
     assert main(["release", str(run), str(folder)]) == 0

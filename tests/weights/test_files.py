@@ -76,9 +76,10 @@ def test_checkpoints_of_torchvisions_and_timms_trainers_are_read(tmp_path):
     [
         {"state_dict_ema": {"a": torch.full((1,), 2.0)}},
         {"model_ema": {"n_averaged": torch.tensor(5), "module.a": torch.full((1,), 2.0)}},
+        {"model_ema": {"n_averaged": torch.tensor(5), "module._orig_mod.a": torch.full((1,), 2.0)}},
         {"model_ema": {"n_averaged": torch.tensor(5), "module.module.a": torch.full((1,), 2.0)}},
     ],
-    ids=["timm", "torchvision", "torchvision in several processes"],
+    ids=["timm", "torchvision", "compiled", "torchvision in several processes"],
 )
 def test_of_a_trainers_checkpoint_the_average_is_read_where_there_is_one(tmp_path, average):
     """It is what those trainers report the accuracy of, and what timm itself loads."""
@@ -192,3 +193,11 @@ def test_foreign_weights_that_would_answer_wrongly_are_refused():
     for wrong in ([1, 2], None, {**mobilenet.state_dict(), "classifier.1.bias": 3}, {1: torch.ones(1)}):
         with pytest.raises(ValueError, match="names with tensors"):
             load_foreign(ours, wrong)
+
+
+def test_a_state_may_have_the_names_of_what_wrapped_the_network():
+    theirs = torchvision.models.mobilenet_v2().state_dict()
+    ours = load_foreign(
+        create_model("mobilenetv2"), {f"module._orig_mod.{name}": value for name, value in theirs.items()}
+    )
+    assert torch.equal(ours.state_dict()["fc.bias"], theirs["classifier.1.bias"])

@@ -6,6 +6,7 @@ from typing import Literal
 from jsonargparse import ArgumentParser
 
 from drnn.opening import open_network
+from drnn.storage import refuse_place
 
 
 def run(argv: list[str]) -> None:
@@ -35,6 +36,7 @@ def run(argv: list[str]) -> None:
     file, how = Path(options.file), (options.form, options.norms, not options.fixed_size)
     if file.suffix not in ([".pt2"] if options.aot else [".onnx", ".pt2"]):
         raise ValueError(f"{file} received; a file ends with .onnx or .pt2, and --aot makes .pt2")
+    refuse_place(file)
     model, preprocessing, _, trained = open_network(options.source, options.data_root, options.budget)
     if file.suffix == ".onnx":
         from drnn.export.onnx_file import export_onnx

@@ -35,6 +35,8 @@ def run(argv: list[str]) -> int:
     options = parser.parse_args(argv)
     if options.batch_size < 1:
         raise ValueError(f"--batch_size {options.batch_size} received; it is 1 or more")
+    if "" in (options.run, *options.images):
+        raise ValueError("an empty name received, as of a variable that is not set; '.' is this folder")
     device = choose_device(options.device)
     model, preprocessing, classes, _ = open_network(options.run, options.data_root, options.budget, only_trained=True)
     costs = count_costs(model, preprocessing.size)

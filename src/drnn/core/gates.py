@@ -131,6 +131,13 @@ class Gate(nn.Module):
         self.scorer, self.decide = scorer, decide
         self.register_buffer("threshold", torch.zeros(()), persistent=False)
 
+    def _apply(self, fn, recurse=True):
+        blank = self.threshold.is_meta
+        super()._apply(fn, recurse)
+        if blank and not self.threshold.is_meta:  # memory that nobody has written, and no weights will
+            self.threshold.zero_()
+        return self
+
     def forward(self, x: Tensor) -> GateDecision:
         """Ask whether each image of x ``(N, C, H, W)`` goes on; in the precision of its weights under autocast, too."""
         answer = self.decide(without_autocast(self.scorer, x, self.scorer.parameters()))

@@ -118,6 +118,7 @@ def loop_executing(gate: nn.Module, body: nn.Module, num_loops: int, x: Tensor) 
                 out, watched = torch.empty_like(x), _global_hooks() or _has_hooks(body) or _has_hooks(gate)
             put(out, leaving if rows is None else rows[leaving], x, leaving)
             rows = going if rows is None else rows[going]
+            watched = watched or torch.compiler.is_compiling()
             ours = not (watched or has_derivative(x)) and x.data_ptr() != batch.data_ptr()
             x = close_ranks(x, going, ours)
         x = body(x, loop, None)

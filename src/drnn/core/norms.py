@@ -94,6 +94,13 @@ class DecisionBatchNorm2d(nn.BatchNorm2d):
         self.register_buffer("skipped_var", torch.ones(num_features))
         self.register_buffer("skipped_num_batches_tracked", torch.zeros((), dtype=torch.long), persistent=False)
 
+    def _apply(self, fn, recurse=True):
+        blank = self.skipped_num_batches_tracked.is_meta
+        super()._apply(fn, recurse)
+        if blank and not self.skipped_num_batches_tracked.is_meta:  # no weights will write it
+            self.skipped_num_batches_tracked.zero_()
+        return self
+
     def reset_running_stats(self) -> None:
         """Forget the statistics of both groups."""
         super().reset_running_stats()

@@ -26,28 +26,35 @@ def put(out: Tensor, places: Tensor, x: Tensor, rows: Tensor | None = None) -> N
     to be gathered first are large, they go image by image.
     """
     on_cpu, x = x.device.type == "cpu", x.to(out.dtype)
-    if x.is_cuda or (on_cpu and (rows is None or x[:1].nbytes < LARGE)):
-        source, target = in_pieces(x), in_pieces(out)
+    if x.is_cuda or (on_cpu and (rows is None or bytes_of(x[:1]) < LARGE)):
+        source = in_pieces(x)
+        target = None if source is None else in_pieces(out)
         if source is not None and target is not None and x.is_contiguous() == out.is_contiguous():
             target.index_put_((places,), source if rows is None else source.index_select(0, rows))
             return
-    if not on_cpu:
+    if not on_cpu or torch.compiler.is_compiling():
         out.index_copy_(0, places, x if rows is None else x.index_select(0, rows))
         return
     for place, row in zip(places.tolist(), range(len(x)) if rows is None else rows.tolist(), strict=True):
         out.select(0, place).copy_(x.select(0, row))
 
 
+def bytes_of(x: Tensor) -> int:
+    """As ``x.nbytes``, which compilers do not follow."""
+    return x.numel() * x.element_size()
+
+
 def in_pieces(x: Tensor) -> Tensor | None:
     """The memory of x ``(N, C, H, W)`` as a row an image, in elements of 16 bytes.
 
-    None where it does not divide so, where it is in neither memory format, or where a derivative follows x.
+    None where it does not divide so, where it is in neither memory format, where a derivative follows x, or where a
+    compiler looks on, which knows no addresses.
     """
-    if x.numel() == 0 or has_derivative(x):
+    if torch.compiler.is_compiling() or x.numel() == 0 or has_derivative(x):
         return None
     if not x.is_contiguous():
         x = x.permute(0, 2, 3, 1)
-    if not x.is_contiguous() or x[0].nbytes % 16 or x.storage_offset() * x.itemsize % 16 or x.data_ptr() % 16:
+    if not x.is_contiguous() or bytes_of(x[0]) % 16 or x.storage_offset() * x.itemsize % 16 or x.data_ptr() % 16:
         return None
     return x.view(len(x), -1).view(torch.complex128)
 

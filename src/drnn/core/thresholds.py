@@ -31,7 +31,7 @@ def set_thresholds(model: nn.Module, thresholds: Mapping[str, float]) -> None:
         )
     numbers = [_number(name, gate, thresholds[name]) for name, gate in gates.items()]
     for gate, number in zip(gates.values(), numbers, strict=True):
-        gate.threshold.fill_(number)
+        _set(gate, torch.full_like(gate.threshold, number))
 
 
 def _number(name: str, gate: Gate, value: object) -> float:
@@ -60,4 +60,13 @@ def thresholds_at(model: nn.Module, value: float) -> Iterator[None]:
         yield
     finally:
         for gate, threshold in before:
-            gate.threshold.copy_(threshold)
+            _set(gate, threshold)
+
+
+@torch.inference_mode(False)
+def _set(gate: Gate, threshold: torch.Tensor) -> None:
+    """In place, for what was recorded with it; a network made in inference mode gets another."""
+    if gate.threshold.is_inference():
+        gate.threshold = threshold.clone()
+    else:
+        gate.threshold.copy_(threshold)

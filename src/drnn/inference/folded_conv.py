@@ -30,8 +30,10 @@ def norms_of(norm: nn.Module) -> list[BatchNorm | None]:
 @torch.no_grad()
 def scale_and_shift(norm: BatchNorm) -> tuple[Tensor, Tensor]:
     """What the norm does in evaluation, as ``x * scale + shift``, each ``(C,)``; computed in double precision."""
-    assert norm.running_mean is not None
-    assert norm.running_var is not None
+    if norm.running_mean is None or norm.running_var is None or not norm.affine:
+        raise ValueError(
+            f"{norm} received; a norm is folded by its weight, bias and running statistics, and it has not all of them"
+        )
     scale = norm.weight.double() * (norm.running_var.double() + norm.eps).rsqrt()
     return scale, norm.bias.double() - norm.running_mean.double() * scale
 
@@ -101,11 +103,13 @@ class FoldedConv2d(nn.Module, ABC):
         fuse: whether fused kernels of oneDNN and cuDNN may be used.
 
     Raises:
-        ValueError: a convolution that pads with something else than zeros, or says how much in a word.
+        ValueError: no convolution, or one that pads with something else than zeros, or says how much in a word.
     """
 
     def __init__(self, conv: nn.Conv2d, fuse: bool):
         super().__init__()
+        if not isinstance(conv, nn.Conv2d):
+            raise ValueError(f"{type(conv).__name__} received; only a Conv2d takes a norm in")
         if conv.padding_mode != "zeros":
             raise ValueError(f"padding_mode {conv.padding_mode!r} received; only zeros are folded")
         if isinstance(conv.padding, str):

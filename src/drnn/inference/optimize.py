@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from drnn.core import Gate, OpenGate
 from drnn.inference.captured import CapturedNetwork
 from drnn.inference.copied_conv import CopiedConv2d
+from drnn.inference.foldable import refuse_unfoldable
 from drnn.inference.folded_blocks import FoldedPreActivation, FoldedResidual
 from drnn.inference.folded_conv import BatchNorm, FoldedConv2d
 from drnn.inference.folded_gate import FoldedGate, can_fold, keep_threshold
@@ -23,6 +24,7 @@ from drnn.models.blocks import InvertedResidual, PreActivationBlock, ResidualBlo
 from drnn.models.classifier import GATED, refuse_other_models
 from drnn.timing import time_pairs
 
+FOLDED = (ResidualBlock, InvertedResidual, PreActivationBlock)
 AnyClassifier = TypeVar("AnyClassifier", bound=Classifier)
 
 
@@ -74,8 +76,9 @@ def optimize(
     Raises:
         TypeError: something else than a network of `drnn.models`, or an example that is no tensor.
         ValueError: ``capture`` for a network that is not on a GPU, or with ``compile``; a network that is optimised or
-            captured already; a convolution that pads with something else than zeros; an example without images, or of
-            another shape, dtype or device than the network takes.
+            captured already; layers of classes of your own, or with forward hooks, where norms are folded; a
+            convolution that pads with something else than zeros; an example without images, or of another shape,
+            dtype or device than the network takes.
 
     Example:
         >>> import drnn
@@ -136,10 +139,13 @@ def _optimised(
     model: AnyClassifier, channels_last: bool, fuse: bool, mask: bool | None, compile: bool, share: bool
 ) -> AnyClassifier:
     twin = deepcopy(model).eval()
+    names = {part: name for name, part in twin.named_modules()}
     make = partial(CopiedConv2d, fuse=fuse)
     make_loops = partial(fold_loops, fuse=fuse) if share and not compile else make
     for parent in list(twin.modules()):
         for name, child in list(parent.named_children()):
+            if isinstance(child, FOLDED) or can_fold(child):
+                refuse_unfoldable(names[child], child)
             if isinstance(child, ResidualBlock | InvertedResidual):
                 own = make_loops if isinstance(child, ResidualBlock) else make
                 setattr(parent, name, FoldedResidual(child, own, compile))
@@ -151,6 +157,8 @@ def _optimised(
                 keep_threshold(child)
     for conv, norm in (("conv1", "bn1"), ("conv2", "bn2")):  # of stem and head
         if isinstance(getattr(twin, norm, None), BatchNorm):
+            refuse_unfoldable(conv, getattr(twin, conv))
+            refuse_unfoldable(norm, getattr(twin, norm))
             setattr(twin, conv, make(getattr(twin, conv), getattr(twin, norm)))
             setattr(twin, norm, nn.Identity())
     if channels_last:

@@ -114,6 +114,10 @@ def spec_for(name: str, num_classes: int | None = None, in_chans: int | None = N
     """
     spec = model_spec(name)
     known = {field.name for field in fields(spec)}
+    if "pretrained" in overrides:
+        raise ValueError(
+            f"pretrained received; drnn.from_pretrained(folder) opens trained weights, {name} begins fresh"
+        )
     if unknown := overrides.keys() - known:
         raise ValueError(f"{name} has no field {', '.join(sorted(unknown))}; its fields are {', '.join(sorted(known))}")
     given = {field: tuple(value) if isinstance(value, list) else value for field, value in overrides.items()}
@@ -122,6 +126,7 @@ def spec_for(name: str, num_classes: int | None = None, in_chans: int | None = N
     if in_chans is not None and isinstance(size := given.get("input_size", spec.input_size), tuple):
         given["input_size"] = (in_chans, *size[1:])
     _check_sizes(given, spec)
+    given = {field: _plain(value) for field, value in given.items()}
     asked = replace(spec, **given)
     _check_parts_have_a_place(asked, name, given)
     return _with_target(asked, name, "target_rate" in given)
@@ -164,6 +169,13 @@ def _check_sizes(given: dict, own: Spec) -> None:
             raise ValueError(f"{field} {value!r} received; give True or False")
     if len(size := given.get("input_size", own.input_size)) != 3:
         raise ValueError(f"input_size {size} received; give (C, H, W)")
+
+
+def _plain(value: object) -> object:
+    """Whole numbers of numpy and others as Python's, which a card can hold."""
+    if isinstance(value, tuple):
+        return tuple(map(_plain, value))
+    return int(value) if isinstance(value, Integral) and not isinstance(value, bool) else value
 
 
 def _is_size(value: object) -> bool:

@@ -14,6 +14,7 @@ from drnn.data.transfer import to_device
 from drnn.models import Classifier, Preprocessing
 from drnn.models.classifier import refuse_training
 from drnn.prediction.images import UnreadableImage, check_channels, read_image
+from drnn.weights.config import num_answers
 
 
 @dataclass(frozen=True)
@@ -56,13 +57,13 @@ def predict_files(
         costs: of the plain network for images of that size, where ``model`` is optimised.
 
     Raises:
-        ValueError: at once, for a network in training mode, or whose images have neither 1 nor 3 channels; for fewer
-            names than it has classes, or a batch of no image.
+        ValueError: at once, for a network in training mode, or whose images have neither 1 nor 3 channels; for another
+            number of names than it has classes, or a batch of no image.
     """
     check_channels(preprocessing.size)
     refuse_training(model, "its answers would depend on what else is in the batch")
-    if len(classes) < model.num_classes:
-        raise ValueError(f"{len(classes)} classes received for {model.name}, which has {model.num_classes}; name all")
+    if len(classes) != (answers := num_answers(model)):
+        raise ValueError(f"{len(classes)} classes received for {model.name}, which has {answers}; name each once")
     if batch_size < 1:
         raise ValueError(f"batch_size {batch_size} received; give 1 or more")
     costs = costs or count_costs(model, preprocessing.size)

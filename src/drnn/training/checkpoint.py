@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+from drnn.core import gates_of, set_thresholds
 from drnn.data import AnyDataset, Normalize
 from drnn.models import Classifier
 from drnn.training.distributed import choose_device
@@ -12,7 +13,9 @@ from drnn.training.recipe import Recipe
 from drnn.training.run_data import require_classes
 from drnn.training.run_folder import AVERAGE, read_recipe
 from drnn.training.trainer import load_data
+from drnn.weights.config import read_config
 from drnn.weights.files import WEIGHTS
+from drnn.weights.folder import CONFIG
 
 
 class LoadedRun(NamedTuple):
@@ -30,6 +33,8 @@ class LoadedRun(NamedTuple):
 
 def load_run(folder: Path, data_root: str | None = None, average: bool = False, device: str = "cpu") -> LoadedRun:
     """The network of a finished run in evaluation mode, its recipe, and its data set.
+
+    Of a folder that is a saved network too, as `drnn release` makes it, the gates are at the thresholds saved with it.
 
     Args:
         folder: the run.
@@ -50,4 +55,17 @@ def load_run(folder: Path, data_root: str | None = None, average: bool = False, 
     require_classes(folder, dataset)
     model = build_model(recipe, dataset)
     load_weights(folder / (AVERAGE if average else WEIGHTS), model)
+    _take_thresholds(folder, model)
     return LoadedRun(model.to(place).eval(), recipe, dataset)
+
+
+def _take_thresholds(folder: Path, model: Classifier) -> None:
+    """Whoever opens such a folder as a network gets these, see `drnn.from_pretrained`, so a run has them too."""
+    if not (folder / CONFIG).is_file():
+        return
+    saved, gates = read_config(folder / CONFIG).thresholds, gates_of(model)
+    if len(saved) != len(gates):
+        raise ValueError(
+            f"{folder / CONFIG} has {len(saved)} thresholds, and the run's {model.name} {len(gates)} gates"
+        )
+    set_thresholds(model, dict(zip(gates, saved, strict=True)))

@@ -126,8 +126,13 @@ def class_names(model: Classifier) -> tuple[str, ...]:
     """Of its answers; none where nobody said, or where its last layer has another number of them by now."""
     if not model.classes:
         return ()
+    return model.classes if len(model.classes) == num_answers(model) else ()
+
+
+def num_answers(model: Classifier) -> int:
+    """K, by its last layer, which may have been replaced."""
     last = model.state_dict().get("fc.weight")
-    return model.classes if len(model.classes) == (model.num_classes if last is None else len(last)) else ()
+    return model.num_classes if last is None else len(last)
 
 
 def _layers(model: Classifier) -> dict[str, nn.Module]:

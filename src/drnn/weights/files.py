@@ -14,7 +14,7 @@ from torch import Tensor, nn
 WEIGHTS = "model.safetensors"  # in a run, as in a folder of `save_pretrained`
 SAFETENSORS = ".safetensors"
 PICKLES = (".pt", ".pth", ".bin", ".tar", ".ckpt")
-WRAPPED, COUNT = "module.", "n_averaged"
+WRAPPERS, COUNT = ("module.", "_orig_mod."), "n_averaged"
 NESTED = ("state_dict_ema", "model_ema", "state_dict", "model")  # an average first, as timm takes it
 LEVELS = 2  # to look into; a file can hold itself
 UNREADABLE = (errno.EACCES, errno.EPERM, errno.EIO)  # says nothing of what the file holds
@@ -38,7 +38,8 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
 
     Checkpoints of torchvision's and timm's trainers are opened too: of the weights under "state_dict" or "model" and
     their average under "model_ema" or "state_dict_ema" the average is taken, where there is one. Names lose the
-    "module." that training in several processes, or averaging, puts before all of them.
+    "module." that training in several processes, or averaging, puts before all of them, and "_orig_mod." of
+    torch.compile.
 
     Raises:
         FileNotFoundError: no such file.
@@ -67,15 +68,16 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
             held = inner[0]
     if not are_weights(held) or not held:
         raise ValueError(f"{path} holds no weights: names with tensors are expected")
-    return _unwrapped(held)
+    return unwrapped(held)
 
 
-def _unwrapped(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Without the names that DistributedDataParallel and AveragedModel put before all others, and their count."""
+def unwrapped(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Without what DistributedDataParallel, AveragedModel and torch.compile put before all names, and their count."""
     named = {name: value for name, value in weights.items() if name != COUNT}
-    if not named or not all(name.startswith(WRAPPED) for name in named):
-        return weights
-    return _unwrapped({name.removeprefix(WRAPPED): value for name, value in named.items()})
+    for wrapper in WRAPPERS:
+        if named and all(name.startswith(wrapper) for name in named):
+            return unwrapped({name.removeprefix(wrapper): value for name, value in named.items()})
+    return weights
 
 
 def _unpickled(path: Path):

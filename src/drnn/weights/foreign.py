@@ -8,7 +8,7 @@ from drnn.models import Classifier
 from drnn.models.classifier import refuse_other_models
 from drnn.models.mobilenetv2 import MobileNetV2
 from drnn.models.resnet import ResNet
-from drnn.weights.files import are_weights, fill, read_weights
+from drnn.weights.files import are_weights, fill, read_weights, unwrapped
 
 BLOCKS = (1, 2, 3, 4, 3, 3, 1)  # of MobileNetV2, a stage each
 FIRST, OTHERS = ("conv2", "bn2", "conv3", "bn3"), ("conv1", "bn1", "conv2", "bn2", "conv3", "bn3")
@@ -41,6 +41,7 @@ def load_foreign(model: Classifier, weights: dict[str, Tensor] | str | Path) -> 
     refuse_other_models(model, "load_foreign")
     if not are_weights(weights):
         raise ValueError(f"{type(weights).__name__} received; give names with tensors, or the path of a file of them")
+    weights = unwrapped(weights)
     if isinstance(model, MobileNetV2):
         names = torchvision_mobilenet() if "features.0.0.weight" in weights else timm_mobilenet()
     elif isinstance(model, ResNet) and model.spec.stem == "imagenet":

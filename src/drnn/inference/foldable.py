@@ -1,0 +1,50 @@
+"""What may be folded: layers that compute as their class says, and that nobody watches."""
+
+from itertools import chain
+
+from torch import nn
+
+OURS = ("torch", "drnn")  # packages whose classes are known here
+HARMLESS = {"__init__", "extra_repr", "__repr__", "__doc__", "__module__", "__qualname__", "__annotations__"}
+BY_PYTHON = {"__dict__", "__weakref__", "__firstlineno__", "__static_attributes__", "__parameters__"}
+KEPT_BY_TORCH = "torch.nn.utils"  # hooks that make a weight, as those of pruning; what they made is folded
+
+
+def refuse_unfoldable(name: str, part: nn.Module) -> None:
+    """A copy with norms folded has neither the layers nor the hooks of what it was made of.
+
+    Args:
+        name: of the part, for the message.
+        part: a block, convolution, norm or gate that another layer takes the place of.
+
+    Raises:
+        ValueError: a layer in it that, or whose class, may compute something else than torch's and drnn's do; or one
+            with forward hooks.
+    """
+    for below, layer in part.named_modules(prefix=name):
+        kind = type(layer).__name__
+        if ".parametrizations." in below.removeprefix(name):
+            continue  # it makes a weight, which is what is folded: see torch.nn.utils.parametrize
+        if _may_differ(layer):
+            raise ValueError(
+                f"{below} is a {kind} that may compute otherwise than the layer it stands for, and would be folded as "
+                "that one; put a layer of torch or drnn in its place, or do without optimize"
+            )
+        if _watched(layer):
+            raise ValueError(
+                f"{below} ({kind}) has forward hooks, which the optimised copy would lose; remove them before, or do "
+                "without optimize"
+            )
+
+
+def _may_differ(layer: nn.Module) -> bool:
+    """Whether it, or a class of somebody else above it, says anything about how it computes."""
+    if "forward" in vars(layer):
+        return True
+    foreign = (kind for kind in type(layer).__mro__ if kind.__module__.partition(".")[0] not in (*OURS, "builtins"))
+    return any(vars(kind).keys() - HARMLESS - BY_PYTHON for kind in foreign)
+
+
+def _watched(layer: nn.Module) -> bool:
+    hooks = chain(layer._forward_hooks.values(), layer._forward_pre_hooks.values())
+    return any(not type(hook).__module__.startswith(KEPT_BY_TORCH) for hook in hooks)
