@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 import torchvision
+from torchvision.ops import FrozenBatchNorm2d
 
 from drnn import create_model, list_models, set_dense, target_rate_loss
 from drnn.core import Deterministic, RecursiveBlock
@@ -208,3 +209,22 @@ def test_the_dense_form_is_one_graph_without_breaks(training):
     torch._dynamo.reset()
     traced = torch.compile(copy.deepcopy(model), backend="eager", fullgraph=True)
     torch.testing.assert_close(traced(x), model(x))
+
+
+@pytest.mark.parametrize("name", ["dr_resnet_digits", "dr_mobilenetv2", "resnet_digits", "aig_resnet110_cifar"])
+@pytest.mark.parametrize("replaced", [torch.nn.SyncBatchNorm, FrozenBatchNorm2d])
+def test_norms_may_be_synchronised_or_frozen_by_what_torch_and_torchvision_have_for_it(name, replaced):
+    """Those know no loops. So do timm's for fine-tuning."""
+    model = create_model(name).eval()
+    x = ramp(2, model.input_size)
+    with torch.no_grad():
+        torch.manual_seed(0)  # for the gates that draw lots
+        expected = model(x)
+        for parent in list(model.modules()):
+            for child, norm in list(parent.named_children()):
+                if isinstance(norm, torch.nn.BatchNorm2d):
+                    made = replaced(norm.num_features).eval()
+                    made.load_state_dict(norm.state_dict(), strict=False)  # ours have the statistics of leavers, too
+                    setattr(parent, child, made)
+        torch.manual_seed(0)
+        torch.testing.assert_close(model(x), expected, rtol=1e-4, atol=1e-4)

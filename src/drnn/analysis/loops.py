@@ -96,6 +96,7 @@ def early_and_late(loops: np.ndarray, confidence: np.ndarray, wrong: np.ndarray)
     late are the others, and ``most`` is the most loops of each. Where all images have one number of loops all are
     early, and the values of the late ones are NaN. With few images the calibration error is too high, and so are its
     resamples: its interval is a basic bootstrap's, which mirrors them back, and ends at 0.
+    That is still narrower than it says, most where a network is well calibrated: see docs/analysis.md.
     """
     fewer = loops[loops < loops.max()]
     early = loops <= (min(np.median(loops), fewer.max()) if len(fewer) else loops.max())

@@ -11,8 +11,19 @@ from torch import Tensor, nn
 
 from drnn.core.groups import LoopGroups, NormalizeGroups, group_moments
 
+THEIRS = ("torch.", "torchvision.", "timm.")  # packages whose norms know no loops
 LEAVING = LoopGroups(arrives=True, executes=False)
 """Every image of the batch leaves at this loop; None says the same of a batch that executes it."""
+
+
+def normalise(norm: nn.Module, x: Tensor, loop: int, groups: LoopGroups | None) -> Tensor:
+    """``norm(x, loop, groups)``, or ``norm(x)`` of one that knows no loops.
+
+    As torch, torchvision and timm put it in the place of ours to synchronise or freeze it.
+    """
+    if type(norm).__module__.startswith(THEIRS):
+        return norm(x)
+    return norm(x, loop, groups)
 
 
 class SharedBatchNorm2d(nn.BatchNorm2d):
@@ -56,7 +67,7 @@ class LVBN2d(nn.Module):
             raise IndexError(
                 f"loop {loop} asked of a norm with {len(self.loops)} loops; 0-based, so 0..{len(self.loops) - 1}"
             )
-        return self.loops[loop](x, loop, groups)
+        return normalise(self.loops[loop], x, loop, groups)
 
 
 class ILVBN2d(LVBN2d):

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from drnn.core import LoopGroups, SharedBatchNorm2d
+from drnn.core.norms import normalise
 
 NormFactory = Callable[[int], nn.Module]
 
@@ -55,8 +56,8 @@ class BasicBlock(ResidualBlock):
 
     def branch(self, x: Tensor, loop: int = 0, groups: LoopGroups | None = None) -> Tensor:
         """conv-bn-relu-conv-bn."""
-        y = torch.relu_(self.bn1(self.conv1(x), loop, groups))
-        return self.bn2(self.conv2(y), loop, groups)
+        y = torch.relu_(normalise(self.bn1, self.conv1(x), loop, groups))
+        return normalise(self.bn2, self.conv2(y), loop, groups)
 
 
 class Bottleneck(ResidualBlock):
@@ -80,9 +81,9 @@ class Bottleneck(ResidualBlock):
 
     def branch(self, x: Tensor, loop: int = 0, groups: LoopGroups | None = None) -> Tensor:
         """conv-bn-relu-conv-bn-relu-conv-bn."""
-        y = torch.relu_(self.bn1(self.conv1(x), loop, groups))
-        y = torch.relu_(self.bn2(self.conv2(y), loop, groups))
-        return self.bn3(self.conv3(y), loop, groups)
+        y = torch.relu_(normalise(self.bn1, self.conv1(x), loop, groups))
+        y = torch.relu_(normalise(self.bn2, self.conv2(y), loop, groups))
+        return normalise(self.bn3, self.conv3(y), loop, groups)
 
 
 class InvertedResidual(nn.Module):
@@ -110,9 +111,9 @@ class InvertedResidual(nn.Module):
 
     def forward(self, x: Tensor, loop: int = 0, groups: LoopGroups | None = None) -> Tensor:
         """``(N, C_in, H, W) -> (N, C_out, H / stride, W / stride)``."""
-        y = nn.functional.relu6(self.bn1(self.conv1(x), loop, groups), inplace=True) if self.expand else x
-        y = nn.functional.relu6(self.bn2(self.conv2(y), loop, groups), inplace=True)
-        y = self.bn3(self.conv3(y), loop, groups)
+        y = nn.functional.relu6(normalise(self.bn1, self.conv1(x), loop, groups), inplace=True) if self.expand else x
+        y = nn.functional.relu6(normalise(self.bn2, self.conv2(y), loop, groups), inplace=True)
+        y = normalise(self.bn3, self.conv3(y), loop, groups)
         return x + y if self.residual else y
 
 
@@ -133,6 +134,6 @@ class PreActivationBlock(nn.Module):
 
     def forward(self, x: Tensor, loop: int = 0, groups: LoopGroups | None = None) -> Tensor:
         """``(N, C_in, H, W) -> (N, C_out, H / stride, W / stride)``."""
-        y = torch.relu_(self.bn1(x, loop, groups))
+        y = torch.relu_(normalise(self.bn1, x, loop, groups))
         shortcut = x if self.downsample is None else self.downsample(y)
-        return shortcut + self.conv2(torch.relu(self.bn2(self.conv1(y), loop, groups)))
+        return shortcut + self.conv2(torch.relu(normalise(self.bn2, self.conv1(y), loop, groups)))
