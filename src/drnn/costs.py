@@ -57,7 +57,8 @@ def register(layer_type: type[nn.Module], macs: LayerMacs) -> None:
     _registered[layer_type] = macs
 
 
-def _macs_registered(layer: nn.Module) -> LayerMacs | None:
+def registered_macs(layer: nn.Module) -> LayerMacs | None:
+    """What `register` was told of this layer's class, or of one above it."""
     return next((_registered[kind] for kind in type(layer).__mro__ if kind in _registered), None)
 
 
@@ -128,7 +129,7 @@ def _refuse_unknown(model: nn.Module, held: Callable[[nn.Module], dict]) -> None
         own = held(layer).keys() - ({"threshold"} if isinstance(layer, Gate) else set())
         if isinstance(layer, ParametrizationList):
             continue  # what it makes is a weight of the layer around it
-        if own and not isinstance(layer, KNOWN) and _macs_registered(layer) is None:
+        if own and not isinstance(layer, KNOWN) and registered_macs(layer) is None:
             kind = type(layer).__name__
             raise ValueError(
                 f"{name or 'the network'} ({kind}) holds {', '.join(sorted(own))}, and drnn.costs does not know this "
@@ -198,7 +199,7 @@ class _Tally:
     def _add(
         self, slot: tuple[str, dict] | None, count_norms: bool, layer: nn.Module, inputs: tuple, out: Tensor
     ) -> None:
-        own = _macs_registered(layer)
+        own = registered_macs(layer)
         macs = layer_macs(layer, out, count_norms) if own is None else own(layer, inputs, out)
         if slot is None:
             self.fixed += macs

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from drnn import create_model, export_onnx, load_onnx, optimize
+from drnn.costs import register
 from drnn.export import onnx_file
 from drnn.export.program import export_program
 from drnn.models import Preprocessing
@@ -120,6 +121,21 @@ def test_a_folder_where_the_weights_go_is_found_before_anything_is_replaced(tmp_
     export_onnx(model, place)
     assert load_onnx(place).num_blocks == 0
     assert sorted(tmp_path.iterdir()) == [place, folder]
+
+
+class Shift(torch.nn.Module):
+    def forward(self, x):
+        return x + 1
+
+
+def test_layers_that_files_cannot_count_are_refused_before_the_work_begins(tmp_path):
+    """The comparison would stop it, over multiply-adds that differ, and not say why."""
+    model = small_network()
+    model.layer1.append(Shift())
+    register(Shift, lambda layer, inputs, output: output.numel())
+    with pytest.raises(ValueError, match=r"layer1\.\d is of a class that drnn\.costs\.register was told of"):
+        export_onnx(model, tmp_path / "net.onnx")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_noise_in_evaluation_is_refused(tmp_path):

@@ -108,6 +108,13 @@ def test_a_name_that_standard_output_cannot_show_is_escaped(run, odd, kind, monk
     assert files_in(out.read(), kind) == [str(odd / "\\xe4.png")]
 
 
+def test_a_name_of_two_lines_is_shown_on_one(run, odd, capsys):
+    shutil.copy(odd / "a_rgb.png", odd / "a\nb\x1b[2J.png")
+    assert main(["predict", str(run), str(odd / "a\nb\x1b[2J.png")]) == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith(str(odd / "a\\nb\\x1b[2J.png: "))
+
+
 def test_json_is_a_whole_array_whatever_ends_it(capsys):
     def answers(count):
         yield from [Prediction(f"{i}.png", "cat", 0.5, 1, 10) for i in range(count)]

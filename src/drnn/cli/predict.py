@@ -49,7 +49,8 @@ def _text(answers: Iterable[Prediction]) -> int:
     failed = 0
     for answer in answers:
         if answer.problem is None:
-            print(f"{answer.file}: {answer.label}, {answer.confidence:.1%}, {answer.loops} loops, {answer.macs:,} MACs")
+            costs = f"{answer.loops} loops, {answer.macs:,} MACs"
+            print(f"{_one_line(answer.file)}: {answer.label}, {answer.confidence:.1%}, {costs}")
         failed += _complain(answer)
     return int(failed > 0)
 
@@ -81,6 +82,11 @@ def _printable(answer: Prediction) -> Prediction:
     return replace(answer, **{name: text and _encodable(text) for name, text in texts.items()})
 
 
+def _one_line(name: str) -> str:
+    """A file's name may hold a line break, and what else moves the cursor."""
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in name)
+
+
 def _encodable(text: str) -> str:
     encoding = sys.stdout.encoding or "utf-8"
     return text.encode(encoding, "backslashreplace").decode(encoding)
@@ -89,7 +95,7 @@ def _encodable(text: str) -> str:
 def _complain(answer: Prediction) -> int:
     if answer.problem is None:
         return 0
-    print(f"drnn predict: {answer.file} skipped: {answer.problem}", file=sys.stderr)
+    print(f"drnn predict: {_one_line(answer.file)} skipped: {answer.problem}", file=sys.stderr)
     return 1
 
 

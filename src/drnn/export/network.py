@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from drnn.core import Gate, OpenGate, RecursiveBlock, gates_of
-from drnn.costs import layer_macs
+from drnn.costs import layer_macs, registered_macs
 from drnn.export.blocks import BranchingBlock, CompactBlock, DenseBlock, GraphBlock, OpenBlock, SingleBlock
 from drnn.export.norms import NORM_PLACEMENTS, place_norms
 from drnn.inference.folded_conv import FoldedConv2d
@@ -52,7 +52,7 @@ class ExportableNetwork(nn.Module):
 
     Raises:
         ValueError: an unknown form or placement; a network whose evaluation is random (ConvNet-AIG), that is
-            optimised, or that is not in float32.
+            optimised, has layers that `drnn.costs.register` was told of, or is not in float32.
     """
 
     thresholds: Tensor
@@ -121,6 +121,9 @@ def _check(model: Classifier, form: str, norms: str) -> None:
     kinds = {str(value.dtype) for value in model.state_dict().values() if value.is_floating_point()}
     if kinds - {"torch.float32"}:
         raise ValueError(f"{model.name} holds {', '.join(sorted(kinds))}; files hold float32: call model.float() first")
+    if own := [name for name, part in model.named_modules() if registered_macs(part)]:
+        raise ValueError(f"{own[0]} is of a class that drnn.costs.register was told of, and files cannot count those; "
+                         "export a network without such layers")  # fmt: skip
     noisy = any(gate.decide.random_in_evaluation for gate in gates_of(model).values())
     if noisy or any(isinstance(part, AdaptiveBlock) for part in model.modules()):
         raise ValueError(f"{model.name} decides with noise in evaluation too, so no file can be compared with it; "
