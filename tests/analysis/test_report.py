@@ -111,6 +111,16 @@ def test_the_report_stands_alone_and_is_small(made):
     assert findings.facts["weights"] in text
 
 
+def test_held_out_images_are_called_so(made):
+    folder, findings, _ = made
+    assert dict(run_facts(findings.facts))["data"] == "digits, 120 held-out training images"
+    text = (folder / "report.html").read_text()
+    assert "120 held-out training images" in text
+    assert "120 test images" not in text
+    old = {key: value for key, value in findings.facts.items() if key != "tested_on"}
+    assert dict(run_facts(old))["data"] == "digits, 120 test images"
+
+
 def test_what_is_missing_is_named_with_its_reason():
     text = report("A <b> title", [("a", "b & c")], [Missing("figure7", "Figure 7", "no <norms>")])
     assert "A &lt;b&gt; title" in text

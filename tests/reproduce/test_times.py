@@ -44,6 +44,12 @@ def test_a_row_timed_alone_still_meets_its_static_counterpart(here):
     )
 
 
+def test_batches_hold_no_more_images_than_there_are(here):
+    _, jobs = here
+    (written,) = time_rows([jobs["resnet20", 0]], 5000, 1).values()
+    assert written["resnet20"]["batch_size"] == 599
+
+
 def test_without_its_static_counterpart_a_row_has_no_ratio(here):
     folder, jobs = here
     lines: list[str] = []

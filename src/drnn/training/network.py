@@ -17,7 +17,7 @@ def build_model(recipe: Recipe, source: Source) -> Classifier:
     """The recipe's network for the data set's classes and images, freshly initialised.
 
     Raises:
-        ValueError: a part of recursive blocks for a network in which no block loops.
+        ValueError: a model that there is not, or a part of recursive blocks for a network in which no block loops.
     """
     chosen = {"target_rate": recipe.target_rate, "gate_noise": recipe.gate_noise, "norm": recipe.norm}
     options = {field: value for field, value in {**chosen, "gate": recipe.gate}.items() if value is not None}
@@ -25,7 +25,13 @@ def build_model(recipe: Recipe, source: Source) -> Classifier:
         if not has_loops(model_spec(recipe.model)):
             raise ValueError(f"gate 'open' received; no block of this {recipe.model} loops, so leave it out")
         options |= {"gate": None, "target_rate": None}
-    model = create_model(recipe.model, num_classes=len(source.classes), input_size=source.image_size, **options)
+    try:
+        model = create_model(recipe.model, num_classes=len(source.classes), input_size=source.image_size, **options)
+    except ValueError as error:
+        if not options:
+            raise
+        given = ", ".join(f"{field} {value!r}" for field, value in options.items())
+        raise ValueError(f"{error}. The recipe gives {given}; null leaves a field out") from error
     model.preprocessing = Preprocessing(source.image_size, source.mean, source.std)
     model.classes = tuple(source.classes)
     return model
