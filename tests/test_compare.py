@@ -69,6 +69,14 @@ def test_other_numbers_of_test_images_are_refused_unread(sides):
     assert second.read == 0
 
 
+@pytest.mark.parametrize(("images", "timed"), [(599, ["1", "64"]), (20, ["1", "20"])])
+def test_batches_that_nobody_asked_for_fit_the_images(sides, images, timed):
+    for side in sides.values():
+        data = side[2].dataset
+        side[2] = Streamed(replace(data, test_images=data.test_images[:images], test_labels=data.test_labels[:images]))
+    assert list(compared(batch_sizes=None)["time"]) == timed
+
+
 def test_two_seeds_of_a_recipe_are_told_apart_by_their_folders(sides):
     heading = markdown(compared()).splitlines()[0]
     assert heading.split()[2:5] == ["a", "|", "b"]

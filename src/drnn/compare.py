@@ -17,14 +17,14 @@ from drnn.training.tested import first_test_images, same_test_images
 
 
 def compare_runs(
-    first: Path, second: Path, batch_sizes: list[int], rounds: int = 60, data_root: str | None = None
+    first: Path, second: Path, batch_sizes: list[int] | None = None, rounds: int = 60, data_root: str | None = None
 ) -> dict:
     """Evaluate and time two runs; plain numbers, as a result file keeps them.
 
     Args:
         first: a run folder.
         second: the run folder to compare with.
-        batch_sizes: images at a time; each is timed.
+        batch_sizes: images at a time; each is timed. 1 and 64 by default, or all where there are fewer.
         rounds: how many pairs of measurements a batch size.
         data_root: where the data set is, if not where the recipes say.
 
@@ -32,13 +32,14 @@ def compare_runs(
         ValueError: runs on different data sets, nothing to measure, or batches of more than all test images.
         FileNotFoundError: no finished run in a folder.
     """
-    if rounds < 1 or not batch_sizes or min(batch_sizes) < 1:
+    if rounds < 1 or (batch_sizes is not None and min(batch_sizes, default=0) < 1):
         raise ValueError(f"batch sizes {batch_sizes} and rounds {rounds} received; give 1 or more of each")
     folders = first, second
     runs = ours, theirs = [load_run(folder, data_root) for folder in folders]
     if not same_test_images(ours, theirs):
         names = ", ".join(sorted({ours.recipe.dataset, theirs.recipe.dataset}))
         raise ValueError(f"the runs are on different test images ({names}); compare like with like")
+    batch_sizes = batch_sizes or sorted({1, min(64, ours.dataset.num_test)})
     if max(batch_sizes) > ours.dataset.num_test:
         raise ValueError(f"batch size {max(batch_sizes)} received; there are {ours.dataset.num_test} test images")
     images = ours.normalize(first_test_images(ours.dataset, rounds * max(batch_sizes)))

@@ -24,7 +24,7 @@ from drnn.models.mobilenetv2 import MobileNetV2
 
 Counting = Literal["plain", "paper"]
 CONVS = (nn.Conv1d, nn.Conv2d)
-NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
+NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.SyncBatchNorm)
 KNOWN = (*CONVS, nn.Linear, *NORMS, nn.GroupNorm, nn.LayerNorm, nn.InstanceNorm2d)
 
 LayerMacs = Callable[[nn.Module, tuple, Tensor], int]  # a layer, what it was called with, what it gave

@@ -7,7 +7,8 @@ import pytest
 
 from drnn.data import load_dataset
 from drnn.training import find_recipe, train
-from drnn.training.run_folder import read_recipe, recipe_text
+from drnn.training.recipe_fields import recipe_text
+from drnn.training.run_folder import read_recipe
 
 
 @pytest.fixture(scope="session")

@@ -23,7 +23,7 @@ from drnn.cli.main import main
 from drnn.data import load_dataset
 from drnn.training import find_recipe, train
 from drnn.training.network import build_model, save_weights
-from drnn.training.run_folder import recipe_text
+from drnn.training.recipe_fields import recipe_text
 
 LIMIT_BYTES = 5_000_000
 EXAMPLE = Path(__file__).parents[2] / "examples" / "what_it_learnt.py"

@@ -6,7 +6,8 @@ from types import SimpleNamespace
 import pytest
 
 from drnn.analysis.runs import distinct, num_classes_of, origin, trained_in
-from drnn.training.run_folder import read_recipe, recipe_text
+from drnn.training.recipe_fields import recipe_text
+from drnn.training.run_folder import read_recipe
 
 
 def test_a_log_of_other_data_needs_none_of_it(run, copied):

@@ -127,6 +127,20 @@ def test_evaluation_has_the_same_gradients_masked_and_skipped(block):
     assert_same(found[0], found[1], "gradient of the input")
 
 
+def test_gates_that_stand_in_evaluation_get_the_same_gradients_masked_and_skipped(block):
+    """As somebody may put them while the block trains, to have no noise."""
+    found = []
+    for dense in (True, False):
+        twin = copy.deepcopy(block).train()
+        twin.gate.eval()
+        twin.set_dense(dense)
+        x = images(6).requires_grad_()
+        twin(x).square().sum().backward()
+        found.append([x.grad, *(parameter.grad for parameter in twin.gate.parameters())])
+    for dense, skipped in zip(*found, strict=True):
+        assert_same(dense, skipped, "gradients")
+
+
 def test_the_scattered_gate_is_worth_testing_with():
     """The patterns above hold images that leave at different loops, or the tests would prove little."""
     seen = set()

@@ -9,7 +9,7 @@ from drnn.core import LoopGroups
 from drnn.core.groups import group_moments
 from drnn.core.norms import LEAVING, DecisionBatchNorm2d
 
-from .small import images
+from .small import images, make_block
 
 
 def test_images_that_left_change_nothing():
@@ -127,3 +127,19 @@ def test_normalising_groups_in_float32_equals_the_formula_in_float64(offset, spr
     torch.testing.assert_close(got[0].double(), expected[0], rtol=1e-5, atol=tolerance * scale)
     torch.testing.assert_close(got[1].double(), expected[1], rtol=1e-5, atol=tolerance * 100)
     torch.testing.assert_close(got[2], dy.sum((0, 2, 3)), rtol=1e-5, atol=1e-5)
+
+
+def test_norms_whose_weight_another_layer_makes_still_know_their_group():
+    """torch gives them a class of its own, made of ours."""
+    found = []
+    for parametrized in (False, True):
+        block = make_block().train()
+        if parametrized:
+            for norm in [part for part in block.body.modules() if isinstance(part, DecisionBatchNorm2d)]:
+                torch.nn.utils.parametrize.register_parametrization(norm, "weight", torch.nn.Identity())
+        block.set_dense(True)
+        block(images(6))
+        buffers = dict(block.named_buffers())
+        found.append([buffers[name] for name in sorted(buffers) if "skipped" in name or "running" in name])
+    for plain, made in zip(*found, strict=True):
+        torch.testing.assert_close(plain, made)

@@ -136,6 +136,8 @@ def test_layers_that_files_cannot_count_are_refused_before_the_work_begins(tmp_p
     with pytest.raises(ValueError, match=r"layer1\.\d is of a class that drnn\.costs\.register was told of"):
         export_onnx(model, tmp_path / "net.onnx")
     assert list(tmp_path.iterdir()) == []
+    register(Shift, lambda *_: 0)
+    export_onnx(model, tmp_path / "net.onnx", form="dense")
 
 
 def test_noise_in_evaluation_is_refused(tmp_path):

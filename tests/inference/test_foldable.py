@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import torch.nn.utils.prune
 from torch import nn
 
 from drnn import create_model, optimize
@@ -29,6 +30,9 @@ class ScaledLVBN(LVBN2d):
 class NamedConv(nn.Conv2d):
     """Computes as every convolution."""
 
+    def reset_parameters(self):
+        nn.init.normal_(self.weight)
+
 
 def network():
     torch.manual_seed(0)
@@ -51,6 +55,12 @@ def hooked(where):
 def with_stem_norm():
     model = network()
     model.bn1 = HalfNorm(4)
+    return model
+
+
+def pruned():
+    model = network()
+    nn.utils.prune.l1_unstructured(model.layer2[1].body.conv1, "weight", 0.5)
     return model
 
 
@@ -77,6 +87,7 @@ def with_norms_of_its_own():
         (with_norms_of_its_own, r"layer2\.1\.body\.bn1 is a ScaledLVBN that may"),
         (lambda: hooked("layer2.1.body.bn1"), r"layer2\.1\.body\.bn1 \(ILVBN2d\) has forward hooks, which the"),
         (lambda: hooked("layer2.1.gate"), r"layer2\.1\.gate \(Gate\) has forward hooks, which the"),
+        (pruned, r"layer2\.1\.body\.conv1 \(Conv2d\) has forward hooks.*torch\.nn\.utils\.prune\.remove"),
         (lambda: hooked("conv1"), r"conv1 \(Conv2d\) has forward hooks, which the"),
     ],
 )

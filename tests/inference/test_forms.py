@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import drnn
-from drnn.core.loops import loop_dense, loop_executing
+from drnn.core.loops import loop_executing, loop_masking
 from drnn.inference import choose_form
 from drnn.inference.optimize import open_masks
 from drnn.models import set_dense
@@ -20,7 +20,7 @@ def forms_of(model):
     return {block.evaluation_form for block in model.modules() if hasattr(block, "num_loops")}
 
 
-@pytest.mark.parametrize(("skip_s", "form"), [(1.0, loop_executing), (3.0, loop_dense)])
+@pytest.mark.parametrize(("skip_s", "form"), [(1.0, loop_executing), (3.0, loop_masking)])
 def test_the_faster_form_is_chosen_and_gives_the_same_answers(skip_s, form, monkeypatch):
     def times(first, second, rounds, device):
         first(0)
@@ -68,7 +68,7 @@ def test_an_example_that_cannot_be_timed_is_refused_before_anything_runs(user, e
 
 
 @pytest.mark.parametrize("dense", [False, True])
-@pytest.mark.parametrize("fails_in", [loop_executing, loop_dense])
+@pytest.mark.parametrize("fails_in", [loop_executing, loop_masking])
 def test_if_timing_fails_the_form_is_what_it_was(dense, fails_in):
     model = set_dense(drnn.create_model("dr_resnet16_cifar").eval(), dense)
 
@@ -96,7 +96,7 @@ def test_an_optimised_network_skips_or_masks_as_asked_and_else_as_before(dense, 
     model, x = set_dense(lively(drnn.create_model("dr_resnet16_cifar")), dense), pictures(6, (3, 32, 32))
     for example in (None, x):
         fast = drnn.optimize(model, example, mask=mask, fuse=True, channels_last=True)
-        assert forms_of(fast) == {loop_dense if (dense if mask is None else mask) else loop_executing}
+        assert forms_of(fast) == {loop_masking if (dense if mask is None else mask) else loop_executing}
         torch.testing.assert_close(fast(x), model(x), rtol=0, atol=1e-4)
 
 

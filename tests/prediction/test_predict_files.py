@@ -57,7 +57,7 @@ def test_too_few_classes_are_refused(odd, network):
 
 
 def test_classes_are_those_of_the_last_layer_there_is(odd, network):
-    network.fc = torch.nn.Linear(network.fc.in_features, 3).eval()
+    network.fc = torch.nn.Sequential(torch.nn.Dropout(), torch.nn.Linear(network.fc.in_features, 3)).eval()
     (answer,) = predict_files(network, [odd / "a_rgb.png"], ("ant", "bee", "cow"), GREY)
     assert answer.label in ("ant", "bee", "cow")
     with pytest.raises(ValueError, match="10 classes received for dr_resnet_digits, which has 3; name each once"):

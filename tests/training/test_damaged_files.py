@@ -1,13 +1,14 @@
 """Recipes and summaries that somebody, or a crash, has spoilt."""
 
 from contextlib import ExitStack
+from dataclasses import replace
 
 import pytest
 
 from drnn.training import RECIPES, find_recipe
 from drnn.training.listing import list_runs
-from drnn.training.recipe_fields import recipe_from_dict
-from drnn.training.run_folder import open_run, read_metrics, read_recipe, recipe_text
+from drnn.training.recipe_fields import recipe_from_dict, recipe_text
+from drnn.training.run_folder import open_run, read_metrics, read_recipe
 
 
 @pytest.mark.parametrize(
@@ -59,6 +60,13 @@ def test_numbers_are_read_as_they_are_usually_written(written, value, tmp_path):
     assert find_recipe(str(tmp_path / "mine.yaml")).lr == value
 
 
+@pytest.mark.parametrize("name", ["5e4", "12e4567", "1e-3", "on", "null", "1.5", "plain"])
+def test_names_that_look_like_numbers_are_read_as_they_were_written(name, tmp_path):
+    """As hashes may be that name a run."""
+    (tmp_path / "recipe.yaml").write_text(recipe_text(replace(find_recipe("digits"), name=name).to_dict()))
+    assert read_recipe(tmp_path).name == name
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -67,6 +75,7 @@ def test_numbers_are_read_as_they_are_usually_written(written, value, tmp_path):
         (b"[" * 10_000, "is damaged or no YAML: "),
         (b"epochs: 2026-02-31\n", "is damaged or no YAML: day "),
         (b"epochs: 2\nlr: 1\nepochs: 3\n", "is damaged or no YAML: epochs stands there twice, again in line 3"),
+        (b"!!map [a, b]\n", "is damaged or no YAML: expected a mapping node, but found sequence"),
         (b"- 1\n", "holds a list; a recipe holds lines of 'field: value'"),
         (b"", "holds a NoneType; a recipe holds "),
     ],

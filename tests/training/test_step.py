@@ -187,6 +187,15 @@ def test_tally_counts_images_exactly():
     }  # fmt: skip
 
 
+def test_a_run_from_before_the_cross_entropy_was_told_apart_goes_on():
+    tally, before = Tally(1), torch.tensor([4.0, 8.0, 1.0, 4.0, 2.0], dtype=torch.float64)
+    tally.restore(before)
+    tally.add(
+        StepResult(torch.tensor(2.0), torch.tensor(1.0), 4, torch.tensor(0), torch.tensor([4]), torch.tensor([4]))
+    )
+    assert tally.means() == {"train_loss": 2.0, "train_error": 0.125, "mean_loops": 0.75, "executed_rates": [0.75]}
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

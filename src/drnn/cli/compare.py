@@ -18,7 +18,7 @@ def run(argv: list[str]) -> None:
     parser.add_argument("first", type=str, help="the folder of a run, usually the recursive one")
     parser.add_argument("second", type=str, help="the folder of the run to compare with")
     parser.add_argument("--data_root", type=str, default=None, help="where the data set is now, if it has moved")
-    parser.add_argument("--batch_sizes", type=list[int], default=[1, 64], help="images at a time, each measured")
+    parser.add_argument("--batch_sizes", type=list[int] | None, default=None, help="images at a time: [1,64]")
     parser.add_argument("--rounds", type=int, default=60, help="paired measurements a batch size")
     parser.add_argument("--json", type=str, default=None, help="also write every number to this file")
     options = parser.parse_args(argv)

@@ -8,7 +8,7 @@ from jsonargparse import ArgumentParser
 from drnn.provenance import commit
 from drnn.training import find_recipe, train
 from drnn.training.recipe import Recipe, tested_images
-from drnn.training.recipe_fields import recipe_from_dict
+from drnn.training.recipe_fields import recipe_from_dict, recipe_text
 
 
 def parser(recipe: Recipe) -> ArgumentParser:
@@ -43,9 +43,7 @@ def run(argv: list[str]) -> None:
     out, overwrite, resume, minutes, tensorboard, quiet, show = (options.pop(name) for name in names)
     recipe = recipe_from_dict(options, recipe)
     if show:
-        import yaml
-
-        print(yaml.safe_dump(recipe.to_dict(), sort_keys=False), end="")
+        print(recipe_text(recipe.to_dict()), end="")
         return
     commit()  # that of the code as it is now, not as it will be at the end
     summary = train(recipe, Path(out), overwrite, not quiet, resume, minutes, tensorboard)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from torch import Tensor, nn
 
 from drnn.core.gates import OpenGate
-from drnn.core.loops import loop_always, loop_arrivals, loop_dense, loop_executing
+from drnn.core.loops import loop_always, loop_arrivals, loop_dense, loop_executing, loop_masking
 from drnn.core.record import GateRecord, LoopStep
 
 LoopForm = Callable[[nn.Module, nn.Module, int, Tensor], tuple[Tensor, list[LoopStep]]]
@@ -57,12 +57,12 @@ class RecursiveBlock(nn.Module):
             return
         whole_batch = any(getattr(module, "needs_every_image", False) for module in self.body.modules())
         self.training_form = loop_dense if dense or whole_batch else loop_arrivals
-        self.evaluation_form = loop_dense if dense else loop_executing
+        self.evaluation_form = loop_masking if dense else loop_executing
 
     @property
     def dense(self) -> bool:
         """Whether evaluation computes every image in every loop and masks."""
-        return self.evaluation_form is loop_dense
+        return self.evaluation_form is loop_masking
 
     def forward(self, x: Tensor) -> Tensor:
         """Loop over x ``(N, C, H, W)``."""

@@ -1,4 +1,4 @@
-"""Four ways to run the same loop. Each gives the output and one step per loop that was run."""
+"""Ways to run the same loop. Each gives the output and one step per loop that was run."""
 
 from typing import Any
 
@@ -25,15 +25,21 @@ def loop_always(gate: nn.Module, body: nn.Module, num_loops: int, x: Tensor) -> 
 
 
 def loop_dense(gate: nn.Module, body: nn.Module, num_loops: int, x: Tensor) -> Result:
-    """Compute every image in every loop and mask: no shape depends on the data.
+    """Compute every image in every loop and mask: no shape depends on the data."""
+    return _loop_dense(gate, body, num_loops, x, learns=True)
 
-    In evaluation who leaves is given, as it is where leavers are skipped, so no gradient goes through the gates.
-    """
+
+def loop_masking(gate: nn.Module, body: nn.Module, num_loops: int, x: Tensor) -> Result:
+    """The same in evaluation: who leaves is given, as it is where leavers are skipped, and no gradient goes there."""
+    return _loop_dense(gate, body, num_loops, x, learns=False)
+
+
+def _loop_dense(gate: nn.Module, body: nn.Module, num_loops: int, x: Tensor, learns: bool) -> Result:
     looping, steps = x.new_ones(x.shape[0]), []
     for loop in range(num_loops):
         answer, arrives = gate(x), looping.detach() > 0
         steps.append(LoopStep(answer, arrived=arrives))
-        decides = answer.decision if gate.training else answer.executes
+        decides = answer.decision if learns else answer.executes
         looping = looping * (decides * arrives)  # to leave is final
         y = body(x, loop, LoopGroups(arrives, looping.detach() > 0))
         x = _blend(looping, y, x)

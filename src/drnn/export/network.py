@@ -14,7 +14,7 @@ from drnn.costs import layer_macs, registered_macs
 from drnn.export.blocks import BranchingBlock, CompactBlock, DenseBlock, GraphBlock, OpenBlock, SingleBlock
 from drnn.export.norms import NORM_PLACEMENTS, place_norms
 from drnn.inference.folded_conv import FoldedConv2d
-from drnn.models import Classifier, Preprocessing
+from drnn.models import Classifier, Preprocessing, set_dense
 from drnn.models.aig import AdaptiveBlock
 
 FORMS: dict[str, type[GraphBlock]] = {
@@ -52,7 +52,7 @@ class ExportableNetwork(nn.Module):
 
     Raises:
         ValueError: an unknown form or placement; a network whose evaluation is random (ConvNet-AIG), that is
-            optimised, has layers that `drnn.costs.register` was told of, or is not in float32.
+            optimised, has layers that cost what `drnn.costs.register` was told, or is not in float32.
     """
 
     thresholds: Tensor
@@ -121,13 +121,25 @@ def _check(model: Classifier, form: str, norms: str) -> None:
     kinds = {str(value.dtype) for value in model.state_dict().values() if value.is_floating_point()}
     if kinds - {"torch.float32"}:
         raise ValueError(f"{model.name} holds {', '.join(sorted(kinds))}; files hold float32: call model.float() first")
-    if own := [name for name, part in model.named_modules() if registered_macs(part)]:
-        raise ValueError(f"{own[0]} is of a class that drnn.costs.register was told of, and files cannot count those; "
-                         "export a network without such layers")  # fmt: skip
+    if own := _registered_that_cost(model):
+        raise ValueError(f"{own[0]} is of a class that drnn.costs.register was told of, and files cannot count what it "
+                         "costs; export a network without such layers")  # fmt: skip
     noisy = any(gate.decide.random_in_evaluation for gate in gates_of(model).values())
     if noisy or any(isinstance(part, AdaptiveBlock) for part in model.modules()):
         raise ValueError(f"{model.name} decides with noise in evaluation too, so no file can be compared with it; "
                          "export a network without gate_noise='always'")  # fmt: skip
+
+
+def _registered_that_cost(model: Classifier) -> list[str]:
+    """Layers whose multiply-adds, by `drnn.costs.register`, are more than 0."""
+    if not any(registered_macs(part) for part in model.modules()):
+        return []
+    twin, found = set_dense(deepcopy(model).to("meta")).eval(), []
+    for name, part in twin.named_modules():
+        if macs := registered_macs(part):
+            part.register_forward_hook(lambda *seen, name=name, macs=macs: found.append(name) if macs(*seen) else None)
+    twin(torch.empty(1, *model.input_size, device="meta"))
+    return found
 
 
 def check_preprocessing(model: Classifier, preprocessing: Preprocessing, any_size: bool) -> None:

@@ -1,13 +1,13 @@
 """What may be folded: layers that compute as their class says, and that nobody watches."""
 
-from itertools import chain
-
 from torch import nn
 
 OURS = ("torch", "drnn")  # packages whose classes are known here
-HARMLESS = {"__init__", "extra_repr", "__repr__", "__doc__", "__module__", "__qualname__", "__annotations__"}
-BY_PYTHON = {"__dict__", "__weakref__", "__firstlineno__", "__static_attributes__", "__parameters__"}
-KEPT_BY_TORCH = "torch.nn.utils"  # hooks that make a weight, as those of pruning; what they made is folded
+HARMLESS = {"__init__", "reset_parameters", "extra_repr", "__repr__"}
+BY_PYTHON = {
+    "__doc__", "__module__", "__qualname__", "__annotations__", "__dict__", "__weakref__", "__firstlineno__",
+    "__static_attributes__", "__parameters__",
+}  # fmt: skip
 
 
 def refuse_unfoldable(name: str, part: nn.Module) -> None:
@@ -30,10 +30,10 @@ def refuse_unfoldable(name: str, part: nn.Module) -> None:
                 f"{below} is a {kind} that may compute otherwise than the layer it stands for, and would be folded as "
                 "that one; put a layer of torch or drnn in its place, or do without optimize"
             )
-        if _watched(layer):
+        if layer._forward_hooks or layer._forward_pre_hooks:
             raise ValueError(
-                f"{below} ({kind}) has forward hooks, which the optimised copy would lose; remove them before, or do "
-                "without optimize"
+                f"{below} ({kind}) has forward hooks, which the optimised copy would lose; remove them before, those "
+                "of pruning with torch.nn.utils.prune.remove, or do without optimize"
             )
 
 
@@ -43,8 +43,3 @@ def _may_differ(layer: nn.Module) -> bool:
         return True
     foreign = (kind for kind in type(layer).__mro__ if kind.__module__.partition(".")[0] not in (*OURS, "builtins"))
     return any(vars(kind).keys() - HARMLESS - BY_PYTHON for kind in foreign)
-
-
-def _watched(layer: nn.Module) -> bool:
-    hooks = chain(layer._forward_hooks.values(), layer._forward_pre_hooks.values())
-    return any(not type(hook).__module__.startswith(KEPT_BY_TORCH) for hook in hooks)

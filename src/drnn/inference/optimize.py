@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from copy import deepcopy
 from functools import partial
-from itertools import product
+from itertools import chain, product
 from typing import TypeVar, cast
 
 import torch
@@ -24,6 +24,7 @@ from drnn.models.blocks import InvertedResidual, PreActivationBlock, ResidualBlo
 from drnn.models.classifier import GATED, refuse_other_models
 from drnn.timing import time_pairs
 
+STEM_AND_HEAD = (("conv1", "bn1"), ("conv2", "bn2"))
 FOLDED = (ResidualBlock, InvertedResidual, PreActivationBlock)
 AnyClassifier = TypeVar("AnyClassifier", bound=Classifier)
 
@@ -138,14 +139,15 @@ def refuse_capture(device: torch.device, compile: bool) -> None:
 def _optimised(
     model: AnyClassifier, channels_last: bool, fuse: bool, mask: bool | None, compile: bool, share: bool
 ) -> AnyClassifier:
+    for name, part in model.named_modules():
+        stem_or_head = name in chain(*STEM_AND_HEAD) and isinstance(part, nn.Conv2d | BatchNorm)
+        if isinstance(part, FOLDED) or can_fold(part) or stem_or_head:
+            refuse_unfoldable(name, part)
     twin = deepcopy(model).eval()
-    names = {part: name for name, part in twin.named_modules()}
     make = partial(CopiedConv2d, fuse=fuse)
     make_loops = partial(fold_loops, fuse=fuse) if share and not compile else make
     for parent in list(twin.modules()):
         for name, child in list(parent.named_children()):
-            if isinstance(child, FOLDED) or can_fold(child):
-                refuse_unfoldable(names[child], child)
             if isinstance(child, ResidualBlock | InvertedResidual):
                 own = make_loops if isinstance(child, ResidualBlock) else make
                 setattr(parent, name, FoldedResidual(child, own, compile))
@@ -155,10 +157,8 @@ def _optimised(
                 setattr(parent, name, FoldedGate.of(child))  # type: ignore[arg-type]
             elif isinstance(child, Gate):
                 keep_threshold(child)
-    for conv, norm in (("conv1", "bn1"), ("conv2", "bn2")):  # of stem and head
+    for conv, norm in STEM_AND_HEAD:
         if isinstance(getattr(twin, norm, None), BatchNorm):
-            refuse_unfoldable(conv, getattr(twin, conv))
-            refuse_unfoldable(norm, getattr(twin, norm))
             setattr(twin, conv, make(getattr(twin, conv), getattr(twin, norm)))
             setattr(twin, norm, nn.Identity())
     if channels_last:

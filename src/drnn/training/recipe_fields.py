@@ -20,16 +20,26 @@ class _Loader(yaml.SafeLoader):
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         """As SafeLoader, which takes the last of two."""
-        keys = [str(key.value) for key, _ in node.value]
-        for place, (key, _) in enumerate(node.value):
+        pairs = node.value if isinstance(node, yaml.MappingNode) else []  # of anything else SafeLoader complains
+        keys = [str(key.value) for key, _ in pairs]
+        for place, (key, _) in enumerate(pairs):
             if keys[place] in keys[:place]:
                 raise yaml.YAMLError(f"{keys[place]} stands there twice, again in line {key.start_mark.line + 1}")
         return super().construct_mapping(node, deep)
 
 
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]+$"), list("-+.0123456789")
-)
+class _Dumper(yaml.SafeDumper):
+    """Text that `_Loader` would take for a number is quoted."""
+
+
+FLOAT = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]+$")
+for kind in (_Loader, _Dumper):
+    kind.add_implicit_resolver("tag:yaml.org,2002:float", FLOAT, list("-+.0123456789"))
+
+
+def recipe_text(values: dict) -> str:
+    """The fields of a recipe as a file that `read_fields` reads."""
+    return yaml.dump(values, Dumper=_Dumper, sort_keys=False)
 
 
 def read_fields(path: Path) -> dict:

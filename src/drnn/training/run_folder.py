@@ -5,14 +5,12 @@ import os
 from contextlib import ExitStack
 from pathlib import Path
 
-import yaml
-
 from drnn.data import Source
 from drnn.provenance import environment
 from drnn.storage import read_json, write_json, write_text
 from drnn.training.lock import alone_in
 from drnn.training.recipe import Recipe
-from drnn.training.recipe_fields import read_fields, recipe_from_dict
+from drnn.training.recipe_fields import read_fields, recipe_from_dict, recipe_text
 from drnn.training.run_data import DATA, data_fields, require_classes, require_order
 from drnn.training.state import checkpoints, load_state
 from drnn.weights.files import WEIGHTS
@@ -85,11 +83,6 @@ def _start(folder: Path, recipe: Recipe, source: Source | None) -> None:
     if source is not None:
         write_json(folder / DATA, data_fields(source))
     write_text(folder / RECIPE, recipe_text(recipe.to_dict()))
-
-
-def recipe_text(values: dict) -> str:
-    """The fields of a recipe as the file that `read_recipe` reads."""
-    return yaml.safe_dump(values, sort_keys=False)
 
 
 def run_environment(folder: Path) -> dict:

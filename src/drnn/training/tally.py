@@ -49,9 +49,10 @@ class Tally:
         """Loss, the cross entropy in it, error, loops per image, and each gate's executed rate (None: none arrived)."""
         images, loss, cross_entropy, wrong, *counts = self.sums.tolist()
         arrived, executed = counts[: len(counts) // 2], counts[len(counts) // 2 :]
+        apart = {} if math.isnan(cross_entropy) else {"train_cross_entropy": cross_entropy / images}
         return {
             "train_loss": loss / images,
-            "train_cross_entropy": cross_entropy / images,
+            **apart,
             "train_error": wrong / images,
             "mean_loops": sum(executed) / images,
             "executed_rates": [e / a if a else None for e, a in zip(executed, arrived, strict=True)],
@@ -71,5 +72,7 @@ class Tally:
         return self.sums.cpu()
 
     def restore(self, sums: Tensor) -> None:
-        """Go on from there."""
+        """Go on from there; sums of before the cross entropy was told apart leave it unknown, and so untold."""
+        if len(sums) == len(self.sums) - 1:
+            sums = torch.cat([sums[:2], sums.new_full((1,), math.nan), sums[2:]])
         self.sums.copy_(sums)

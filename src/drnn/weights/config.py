@@ -130,9 +130,10 @@ def class_names(model: Classifier) -> tuple[str, ...]:
 
 
 def num_answers(model: Classifier) -> int:
-    """K, by its last layer, which may have been replaced."""
-    last = model.state_dict().get("fc.weight")
-    return model.num_classes if last is None else len(last)
+    """K, by the last linear layer of its head, which may have been replaced."""
+    head = getattr(model, "fc", None)
+    linear = [layer for layer in head.modules() if isinstance(layer, nn.Linear)] if isinstance(head, nn.Module) else []
+    return linear[-1].out_features if linear else model.num_classes
 
 
 def _layers(model: Classifier) -> dict[str, nn.Module]:
