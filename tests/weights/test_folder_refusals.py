@@ -120,6 +120,7 @@ def test_a_layer_of_another_class_that_does_the_same_is_saved(tmp_path):
     ],
     ids=["parallel", "compiled", "other"],
 )
+@pytest.mark.filterwarnings("ignore:.*script_method.*:DeprecationWarning")  # by the compiler of torch 2.11
 def test_what_is_no_network_of_this_library_is_refused(tmp_path, wrap, way):
     with pytest.raises(TypeError, match=rf"received; save_pretrained takes networks of drnn\.models, {way}"):
         save_pretrained(wrap(create_model("dr_resnet_digits")), tmp_path / "net")
