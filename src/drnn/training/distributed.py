@@ -13,7 +13,7 @@ from torch import distributed as dist
 from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
-from drnn.core import LoopGroups, RecursiveBlock
+from drnn.core import RecursiveBlock
 from drnn.data import ALONE, Share
 
 T = TypeVar("T")
@@ -116,14 +116,6 @@ def over_all(workers: Workers, executed: Tensor, arrived: Tensor) -> tuple[Tenso
     return both[0] + (executed - executed.detach()) * workers.share.processes, both[1]
 
 
-class SyncNorm2d(nn.SyncBatchNorm):
-    """An ordinary block's norm with statistics over all processes; called like the norm it replaces."""
-
-    def forward(self, input: Tensor, loop: int = 0, groups: LoopGroups | None = None) -> Tensor:
-        """Normalise ``input (N, C, H, W)``."""
-        return super().forward(input)
-
-
 def synchronise_norms(model: nn.Module) -> None:
     """Replace each ordinary norm outside recursive blocks, in place; weights and statistics are kept.
 
@@ -137,7 +129,7 @@ def synchronise_norms(model: nn.Module) -> None:
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):
             if isinstance(child, nn.BatchNorm2d) and child not in inside:
-                norm = SyncNorm2d(child.num_features, child.eps, child.momentum).to(device)
+                norm = nn.SyncBatchNorm(child.num_features, child.eps, child.momentum).to(device)
                 norm.load_state_dict(child.state_dict())
                 setattr(parent, name, norm)
 
