@@ -15,6 +15,7 @@ TOLD = {  # fields of the recipe that may be changed: their word in a label, and
     "gate_noise": ("noise", "when the gate draws lots"),
     "target_rate": ("target", "another target rate"),
     "rate_weight": ("lambda", "another weight of the target-rate loss"),
+    "clip_norm": ("clip", "longest gradient"),
     "precision": ("precision", "float32, or bf16 under autocast"),
 }
 OF_GATES = {  # fields of the recipe that need gates: how rows begin that have such
