@@ -150,6 +150,33 @@ def test_a_budget_goes_along_for_the_released_weights(runs, tmp_path, capsys):
     assert not (tmp_path / "net/budget.json").exists()
 
 
+def test_the_average_of_the_weights_can_be_given_away(runs, tmp_path, capsys):
+    run, folder = runs[0], tmp_path / "net"
+    assert main(["calibrate", str(run), "--macs", "0.9"]) == 0
+    assert main(["release", str(run), str(folder), "--average"]) == 0
+    said = capsys.readouterr().out
+    assert "budget.json of" in said  # it was found for the last weights
+    assert "a moving average" in said
+    average, last = load_run(run, average=True).model, load_run(run).model
+    ours = drnn.from_pretrained(folder)
+    assert all(torch.equal(value, ours.state_dict()[name]) for name, value in average.state_dict().items())
+    assert not all(torch.equal(value, ours.state_dict()[name]) for name, value in last.state_dict().items())
+    card, error = json.loads((folder / "card.json").read_text()), json.loads((run / "summary.json").read_text())["ema"]
+    assert card["error"] == [1 - error["acc1"]]
+    assert card["recipe"].endswith("moving average of the weights")
+    assert {file.name for file in folder.iterdir()}.isdisjoint({"model-ema.safetensors", "budget.json"})
+    assert main(["eval", str(folder)]) == 0
+    assert f"test accuracy {error['acc1']:.2%}" in capsys.readouterr().out
+    assert main(["calibrate", str(folder), "--macs", "0.9"]) == 0
+
+
+def test_a_run_without_an_average_has_none_to_give_away(runs, tmp_path, capsys):
+    (runs[0] / "model-ema.safetensors").unlink()
+    assert main(["release", str(runs[0]), str(tmp_path / "net"), "--average"]) == 2
+    assert "model-ema.safetensors" in capsys.readouterr().err
+    assert not (tmp_path / "net").exists()
+
+
 @pytest.mark.parametrize("written", range(7))
 def test_a_full_disk_leaves_an_earlier_release_whole(written, made, tmp_path, fill_disk, capsys):
     folder = tmp_path / "net"

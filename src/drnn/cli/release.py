@@ -20,8 +20,15 @@ def run(argv: list[str]) -> None:
     parser.add_argument("folder", type=str, help="where to write")
     parser.add_argument("--data_root", type=str, default=None, help="where the data set is now, if it has moved")
     parser.add_argument("--license", type=str, default="apache-2.0", help="of the weights")
+    parser.add_argument(
+        "--average", action="store_true",
+        help="the moving average of the weights instead of the last, of a run that has one",
+    )  # fmt: skip
     options = parser.parse_args(argv)
-    card = release(Path(options.run), Path(options.folder), options.data_root, options.license)
-    print(f"{options.folder}: {card.name}, test error {card.error_text} on {card.dataset}, {card.params:,} parameters")
+    where = Path(options.run), Path(options.folder)
+    card = release(*where, options.data_root, options.license, options.average)
+    kind = ", a moving average of the weights" if options.average else ""
+    tested = f"test error {card.error_text} on {card.dataset}"
+    print(f"{options.folder}: {card.name}{kind}, {tested}, {card.params:,} parameters")
     if (Path(options.run) / BUDGET).is_file() and not (Path(options.folder) / BUDGET).is_file():
-        print(f"{BUDGET} of {options.run} is left out: it is damaged or of other weights; run drnn calibrate")
+        print(f"{BUDGET} of {options.run} is left out: it is damaged or of other weights; drnn calibrate makes one")

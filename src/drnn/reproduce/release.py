@@ -28,7 +28,9 @@ from drnn.weights.files import WEIGHTS, fingerprint
 from drnn.weights.folder import pretrained_files
 
 
-def release(run: Path, folder: Path, data_root: str | None = None, license: str = "apache-2.0") -> Card:
+def release(
+    run: Path, folder: Path, data_root: str | None = None, license: str = "apache-2.0", average: bool = False
+) -> Card:
     """Write what `drnn.from_pretrained` opens and what ``drnn eval``, ``analyze`` and ``export`` take for a run.
 
     The weights are evaluated again for the card. Places of the machine that trained them do not go along. A budget
@@ -40,9 +42,11 @@ def release(run: Path, folder: Path, data_root: str | None = None, license: str 
             removed, a budget included.
         data_root: where the data set is, if not where the run's recipe says.
         license: of the weights.
+        average: the moving average of the weights for the weights, of a run that kept one; a budget of the run, which
+            is of the last ones, is left out then.
 
     Raises:
-        FileNotFoundError: no finished run, or no data set.
+        FileNotFoundError: no finished run, no data set, or no average.
         OSError: the disk is full, the folder is read-only, ...; an earlier release stays as it was.
         ValueError: ``folder`` is the run itself, or another run.
     """
@@ -51,13 +55,14 @@ def release(run: Path, folder: Path, data_root: str | None = None, license: str 
     if of_a_run := [name for name in (ENVIRONMENT, SUMMARY, CHECKPOINTS) if (folder / name).exists()]:
         raise ValueError(f"{folder} received for the release, and it is a run ({of_a_run[0]} is there); choose another")
     refuse_place(folder / WEIGHTS)
-    model, recipe, dataset = load_run(run, data_root)
+    model, recipe, dataset = load_run(run, data_root, average)
     found = evaluate_source(model, dataset).summary()
     card = Card.of(
         model,
         mean_macs=found["macs_mean"],
         loops_histogram=found["loops_histogram"],
-        recipe=f"{recipe.name}, {recipe.epochs} epochs, seed {recipe.seed}",
+        recipe=f"{recipe.name}, {recipe.epochs} epochs, seed {recipe.seed}"
+        + (", moving average of the weights" if average else ""),
         commit=run_environment(run)["commit"],
         dataset=f"{dataset.name}, {found['images']:,} {tested_images(recipe.held_out)}",
         error=[1 - found["acc1"]],
@@ -67,10 +72,10 @@ def release(run: Path, folder: Path, data_root: str | None = None, license: str 
     own = Recipe()
     kept = {**recipe.to_dict(), **{key: getattr(own, key) for key in MOVABLE}}
     files[RECIPE] = text_writer(recipe_text(kept))
-    for name in (DATA, METRICS, AVERAGE):
+    for name in (DATA, METRICS) if average else (DATA, METRICS, AVERAGE):
         if (run / name).is_file():
             files[name] = partial(shutil.copyfile, run / name)
-    if (budget := _budget_of(run, files[WEIGHTS])) is not None:
+    if not average and (budget := _budget_of(run, files[WEIGHTS])) is not None:
         files[BUDGET] = text_writer(json_text(budget_fields(budget)))
     foreign = {DATA, METRICS, AVERAGE, BUDGET} - files.keys()
     write_together({folder / name: write for name, write in files.items()}, [folder / name for name in foreign])
