@@ -70,9 +70,10 @@ def export_sizes() -> str:
 def inference(path: str = "benchmarks/results/inference.json", how: str = "") -> str:
     entries = read(path, f"drnn bench inference {how}--json {path}")["entries"]
     environments = [entry["environment"] for entry in entries]
+    where = ("commit", "processor", "cores", "python", "torch", "gpu")
     changes = {
         "command": distinct((part["command"] for part in environments), "`, `"),
-        "commit": distinct((part["commit"] for part in environments), " and "),
+        **{name: distinct((part[name] for part in environments if part[name]), " and ") for name in where},
         "threads": "as above",
     }
     return report.markdown(entries) + source(path, environments[-1] | changes, entries[-1]["seed"])

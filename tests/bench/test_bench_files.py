@@ -48,6 +48,21 @@ def test_a_measurement_says_what_it_is_and_a_file_is_added_to(tmp_path):
             read_entries(file)
 
 
+@pytest.mark.parametrize(("field", "value"), [("commit", "0123456789ab"), ("gpu", "another card")])
+def test_what_another_commit_or_gpu_measured_can_be_measured_again_in_its_place(field, value, tmp_path):
+    file = tmp_path / "result.json"
+    cases = [Case(*PAIR, form, 2, 1) for form in ("plain", "optimised")]
+    list(run_cases(cases, 1, file))
+    entries = read_entries(file)
+    entries[0]["environment"][field] = value
+    file.write_text(json.dumps({"entries": entries}))
+    assert list(run_cases(cases, 1, file)) == []
+    (again,) = run_cases(cases, 1, file, renew=True)
+    assert again["form"] == "plain"
+    assert read_entries(file) == [entries[1], again]
+    assert list(run_cases(cases, 1, file, renew=True)) == []
+
+
 def test_efficiency_is_the_ratio_of_speeds_over_that_of_multiply_adds():
     entry = measure(Case(*PAIR, "plain", 2, 1))
     ours_s, theirs_s = entry["latency_s"]

@@ -10,7 +10,7 @@ PAIR = ("dr_resnet_digits", "resnet_digits")
 
 def test_rows_have_their_own_loops_and_images_a_second():
     common = {"first": "a", "second": "b", "form": "plain", "threads": 1, "rounds": 2, "rate": None, "max_loops": 6}
-    common |= {"device": "cpu", "seed": 0}
+    common |= {"device": "cpu", "seed": 0, "environment": {"gpu": None}}
     common |= {"ratio": 0.5, "macs_mean": 1, "static_macs": 2, "efficiency": 1.0, "limit": 1.0, "peak_bytes": [1, 2]}
     entries = [
         {
@@ -34,7 +34,7 @@ def test_what_was_measured_elsewhere_is_another_line(tmp_path):
     """A sweep on a GPU and one on a CPU are two, in the table and in the picture."""
     pytest.importorskip("matplotlib", reason="the extra plot is not installed")
     common = {"first": "a", "second": "b", "form": "plain", "threads": 1, "rounds": 2, "max_loops": 6, "seed": 0}
-    common |= {"batch_size": 1, "static_macs": 5, "fixed_macs": 0}
+    common |= {"batch_size": 1, "static_macs": 5, "fixed_macs": 0, "environment": {"gpu": None}}
     entries = [
         {
             **common, "device": device, "rate": macs / 2, "macs_mean": macs, "ratio": pace * (1 + macs),
@@ -52,3 +52,17 @@ def test_what_was_measured_elsewhere_is_another_line(tmp_path):
     drawn = (tmp_path / "times.svg").read_text()
     assert "plain, batch 1, 1 threads" in drawn
     assert "plain, batch 1, cuda:0" in drawn
+
+
+def test_two_cards_of_one_device_name_are_two_tables():
+    common = {"first": "a", "second": "b", "form": "plain", "threads": 1, "rounds": 2, "max_loops": 6, "seed": 0}
+    common |= {"batch_size": 1, "device": "cuda:0", "static_macs": 5, "fixed_macs": 0, "latency_s": [1.0, 1.0]}
+    entries = [
+        {**common, "rate": macs / 2, "macs_mean": macs, "ratio": pace * (1 + macs), "ends_s": [1.0],
+         "environment": {"gpu": gpu}}
+        for gpu, pace in (("H100", 1.0), ("H200", 0.5)) for macs in (2, 1, 0)
+    ]  # fmt: skip
+    table = markdown(entries)
+    assert table.count("| plain | 1 | 1 | 3 | 1.0000 | 1.000 |") == 2
+    assert "`a` against `b`, gpu H100\n" in table
+    assert "`a` against `b`, gpu H200\n" in table

@@ -17,7 +17,7 @@ RATES = (1.0, 0.8, 0.6, 0.4, 0.2, 0.0)
 FIELDS = {
     *("threads", "first", "second", "form", "batch_size", "rounds", "rate", "seed", "device", "latency_s"),
     *("latency_p95_s", "images_per_s", "ratio", "peak_bytes", "mean_loops", "std_loops", "max_loops", "macs_mean"),
-    *("static_macs", "fixed_macs", "efficiency", "ends_s", "limit"),
+    *("static_macs", "fixed_macs", "efficiency", "ends_s", "limit", "environment"),
 }  # that tables and pictures read
 
 
@@ -48,7 +48,9 @@ def cases_for(
     return list(dict.fromkeys(cases))
 
 
-def run_cases(cases: list[Case], threads: int, file: Path, limit: int | None = None) -> Iterator[dict]:
+def run_cases(
+    cases: list[Case], threads: int, file: Path, limit: int | None = None, renew: bool = False
+) -> Iterator[dict]:
     """Measure what ``file`` does not hold yet, writing it after each; yields the new entries.
 
     Args:
@@ -56,6 +58,7 @@ def run_cases(cases: list[Case], threads: int, file: Path, limit: int | None = N
         threads: CPU threads.
         file: JSON; made where it is missing.
         limit: stop after so many new measurements; None for all.
+        renew: measure again, too, what another commit or another GPU measured; the new entry takes its place.
 
     Raises:
         ValueError: a damaged file, no threads, a limit below 0, or a case that cannot be measured.
@@ -64,15 +67,17 @@ def run_cases(cases: list[Case], threads: int, file: Path, limit: int | None = N
     refuse_settings([threads], limit)
     refuse_place(file)
     entries = read_entries(file)
-    known = [_key(entry) for entry in entries]
+    kept = [entry for entry in entries if _is_current(entry)] if renew else entries
+    known = [_key(entry) for entry in kept]
     missing = [case for case in cases if _key(_wanted(case, threads)) not in known][:limit]
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
         for case in missing:
-            entries.append({"threads": threads, **measure(case), "environment": environment(case.device)})
+            new = {"threads": threads, **measure(case), "environment": environment(case.device)}
+            entries = [entry for entry in entries if _key(entry) != _key(new)] + [new]
             write_json(file, {"entries": entries})
-            yield entries[-1]
+            yield new
     finally:
         torch.set_num_threads(before)
 
@@ -109,6 +114,12 @@ def read_entries(file: Path) -> list[dict]:
 def _wanted(case: Case, threads: int) -> dict:
     weights = fingerprint(Path(case.first)) if is_run(case.first) else None
     return {**asdict(case), "threads": threads, "weights_sha256": weights}
+
+
+def _is_current(entry: dict) -> bool:
+    """Whether it was measured by this very code on this very kind of GPU."""
+    then, now = entry["environment"], environment(entry["device"])
+    return all(then.get(name) == now[name] for name in ("commit", "gpu"))
 
 
 def _key(values: dict) -> tuple:

@@ -5,22 +5,25 @@ from drnn.bench.inference import straight_line
 HEADER = ("form", "threads", "batch", "pairs", "loops an image", "ms per batch: first", "second", "images per s",
           "time ratio", "MACs ratio", "efficiency", "limit", "p95 / median", "peak MB", "weights MB")  # fmt: skip
 
+WHERE = ("first", "second", "device", "gpu", "seed")  # what one table has in common
+
 
 def markdown(entries: list[dict]) -> str:
-    """A table a pair of networks, device and seed: entries at the pair's own loops, then the line of swept rates.
+    """A table a pair of networks, device, GPU and seed: entries at the pair's own loops, then the line of swept rates.
 
-    Device and seed are named where there are several.
+    Device, GPU and seed are named where there are several.
     """
-    parts, several = [], {name for name in ("device", "seed") if len({entry[name] for entry in entries}) > 1}
-    for key in dict.fromkeys(map(_table, entries)):
+    parts, tables = [], list(dict.fromkeys(map(_table, entries)))
+    several = [index for index in range(2, len(WHERE)) if len({key[index] for key in tables}) > 1]
+    for key in tables:
         own = [entry for entry in entries if _table(entry) == key]
-        where = "".join(f", {name} {own[0][name]}" for name in ("device", "seed") if name in several)
+        where = "".join(f", {WHERE[index]} {key[index]}" for index in several)
         parts.append("\n".join([f"`{key[0]}` against `{key[1]}`{where}", "", *_own_loops(own), *_lines(own)]))
     return "\n\n".join(parts) + "\n"
 
 
 def _table(entry: dict) -> tuple:
-    return tuple(entry[name] for name in ("first", "second", "device", "seed"))
+    return tuple((entry["environment"] if name == "gpu" else entry).get(name) for name in WHERE)
 
 
 def _own_loops(entries: list[dict]) -> list[str]:

@@ -53,6 +53,9 @@ def inference_parser() -> ArgumentParser:
     made.add_argument("--line", type=bool, default=False, help="sweep the rate from 1 to 0 instead")
     made.add_argument("--rounds", type=int, default=20, help="pairs a measurement")
     made.add_argument("--limit", type=int, default=None, help="stop after so many new measurements")
+    made.add_argument(
+        "--renew", action="store_true", help="measure again what another commit or GPU measured, in its place"
+    )
     made.add_argument("--device", type=str, default="cpu", help="cpu, cuda, auto, ...")
     made.add_argument("--seed", type=int, default=0, help="of weights, images and loops, where no run has its own")
     made.add_argument("--json", type=str, default="runs/inference.json", help="the result file, added to")
@@ -75,10 +78,10 @@ def inference(argv: list[str]) -> None:
             raise ValueError(f"--picture received with {first}, which has no loops to draw; leave one of them out")
     how = (forms, options.rounds, options.line, options.seed, str(device), options.data_root)
     cases, file, left = cases_for((first, second), options.batch_sizes, *how), Path(options.json), options.limit
-    if kept := read_entries(file):
-        print(f"{file} holds {len(kept)} measurements, which are not repeated; choose another --json to measure anew")
+    if (kept := read_entries(file)) and not options.renew:
+        print(f"{file} holds {len(kept)} measurements, which are not repeated; --renew repeats those of other commits")
     for threads in dict.fromkeys(options.threads):
-        for entry in run_cases(cases, threads, file, left):
+        for entry in run_cases(cases, threads, file, left, options.renew):
             left = None if left is None else left - 1
             print(f"{entry['form']}, batch {entry['batch_size']}, {threads} threads: {entry['efficiency']:.3f}")
     print(markdown(read_entries(file)), end="")
