@@ -95,3 +95,11 @@ def test_rate_loss_refuses_what_it_cannot_hold():
         target_rate_loss(record_of([[]]), 0.7)
     with pytest.raises(ValueError, match=r"target rate 1\.2"):
         target_rate_loss(record_of([[1]]), 1.2)
+
+
+def test_the_rate_is_counted_exactly_in_half_precision():
+    decision = torch.zeros(1001, 1, dtype=torch.bfloat16)
+    decision[:699] = 1
+    ones = torch.ones(1001, 1, dtype=torch.bool)
+    record = GateRecord(decision=decision, probability=decision, executed=decision.bool(), arrived=ones)
+    assert float(target_rate_loss(record, 0.7)) == pytest.approx((699 / 1001 - 0.7) ** 2, rel=1e-3)

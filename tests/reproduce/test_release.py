@@ -165,9 +165,28 @@ def test_the_average_of_the_weights_can_be_given_away(runs, tmp_path, capsys):
     assert card["error"] == [1 - error["acc1"]]
     assert card["recipe"].endswith("moving average of the weights")
     assert {file.name for file in folder.iterdir()}.isdisjoint({"model-ema.safetensors", "budget.json"})
+    assert not (folder / "metrics.jsonl").exists()  # its errors are of the last weights
     assert main(["eval", str(folder)]) == 0
     assert f"test accuracy {error['acc1']:.2%}" in capsys.readouterr().out
+    assert main(["eval", str(run), "--average", "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert (shown["average"], shown["budget"], shown["tested_on"]) == (True, False, "test images")
     assert main(["calibrate", str(folder), "--macs", "0.9"]) == 0
+    assert main(["eval", str(folder), "--average"]) == 2
+    assert "leave --average out" in capsys.readouterr().err
+
+
+def test_a_release_is_neither_trained_over_nor_released_again(made, tmp_path, capsys):
+    folder = tmp_path / "net"
+    assert main(["release", str(made[0]), str(folder)]) == 0
+    before = contents(folder)
+    for more in ([], ["--overwrite"], ["--resume"]):
+        assert main(["train", str(folder / "recipe.yaml"), "--out", str(folder), "--quiet", *more]) == 2
+        assert "choose another --out" in capsys.readouterr().err
+        assert contents(folder) == before
+    assert main(["release", str(folder), str(tmp_path / "again")]) == 2
+    assert "give the run that it was made of" in capsys.readouterr().err
+    assert not (tmp_path / "again").exists()
 
 
 def test_a_run_without_an_average_has_none_to_give_away(runs, tmp_path, capsys):

@@ -227,3 +227,14 @@ def test_room_for_runs_and_threads(monkeypatch):
     assert room("cpu", 40) == (40, 1)
     assert room("cuda") == (1, 16)  # in the order of the plan
     assert room("cuda:1", 2) == (2, 8)
+
+
+def test_what_a_run_warns_of_is_passed_on_once(tmp_path):
+    run = long_job(tmp_path)
+    run.folder.mkdir(parents=True)
+    (run.folder / "train.log").write_text("drnn: of an earlier attempt\n")
+    says = "print('drnn: a block closed'); print('and more'); print('drnn: a line that', end='')"
+    process = JobProcess(run, [sys.executable, "-c", says], None)
+    process.process.wait()
+    assert process.warnings() == ["a block closed"]
+    assert process.warnings() == []

@@ -46,6 +46,26 @@ def test_training_names_closed_blocks_once(tmp_path, caplog, monkeypatch):
     assert "docs/training.md" in line
 
 
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({}, "--clip_norm 1"),
+        ({"clip_norm": 5.0}, "--clip_norm 1"),
+        ({"clip_norm": 0.5}, "A lower --lr"),
+        ({"target_rate": 0.0}, None),
+    ],
+)
+def test_the_advice_is_not_what_is_set_already_and_gates_that_shall_close_may(
+    changes, words, tmp_path, caplog, monkeypatch
+):
+    monkeypatch.setattr("drnn.core.gates.START_PROBABILITY", 1e-6)
+    with caplog.at_level(logging.WARNING):
+        train(replace(TINY, epochs=1, **changes), tmp_path / "run", progress=False)
+    said = closed_lines(caplog)
+    assert len(said) == (words is not None)
+    assert all(words in line for line in said)
+
+
 def test_a_run_whose_gates_answer_says_nothing(tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
         train(replace(TINY, epochs=1), tmp_path / "run", progress=False)

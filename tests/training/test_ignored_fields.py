@@ -28,6 +28,11 @@ def test_fields_of_the_other_schedule_are_found():
     assert ignored_fields(Recipe(epochs=9, schedule="step", milestones=(3,))) == {}
 
 
+def test_a_target_rate_is_ignored_where_no_gate_is():
+    recipe = replace(find_recipe("digits"), gate="open", target_rate=0.3)
+    assert ignored_fields(recipe) == {"gate open": ["target_rate"]}
+
+
 @pytest.mark.parametrize(("epochs", "warned"), [(2, True), (3, True), (4, False)])
 def test_a_run_that_ends_before_its_warm_up_is_told_so(epochs, warned):
     """As the first epochs of a long recipe, for a look; its accuracy says little."""

@@ -13,6 +13,7 @@ import yaml
 from safetensors.torch import load_file, save_file
 
 from drnn import list_models
+from drnn.cli.main import main
 from drnn.storage import write_atomically, write_text
 from drnn.training import RECIPES, Recipe, evaluate, find_recipe, train
 from drnn.training.checkpoint import load_run
@@ -223,3 +224,16 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
     with pytest.raises(OSError, match="disk full"):
         write_atomically(path, fail)
     assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("kept", "old")]
+
+
+def test_the_name_of_a_recipe_names_its_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    short = ["--epochs", "1", "--warmup_epochs", "0.5", "--train_images", "200", "--threads", "1", "--quiet"]
+    assert main(["train", "digits", "--name", "other", *short]) == 0
+    assert (tmp_path / "runs/other/summary.json").is_file()
+    assert not (tmp_path / "runs/digits").exists()
+
+
+def test_a_norm_needs_two_images_a_backward_pass(tmp_path):
+    with pytest.raises(ValueError, match="batch_size 4 received for 1 processes and 4 backward passes each"):
+        train(replace(TINY, batch_size=4, accumulate=4), tmp_path / "run", progress=False)

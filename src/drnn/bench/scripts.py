@@ -89,9 +89,10 @@ def script_by_total(
         image = int(torch.randint(images, (1,), generator=generator))
         totals[image] = min(max(int(totals[image]) + (1 if missing > 0 else -1), 0), sum(slots))
     pool = script_by_rate(slots, rate, 20000, seed)
-    rows = []
+    rows, reached = [], pool.totals
+    of_total = {total: (reached == total).nonzero()[:, 0] for total in set(totals.tolist())}
     for total in totals.tolist():
-        fitting = (pool.totals == total).nonzero()[:, 0]
+        fitting = of_total[total]
         if len(fitting) == 0:
             raise ValueError(f"no image of {total} loops among 20000 at rate {rate}; take a rate nearer to the mean")
         rows.append(int(fitting[torch.randint(len(fitting), (1,), generator=generator)]))

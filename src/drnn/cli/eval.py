@@ -37,7 +37,8 @@ def run(argv: list[str]) -> None:
         use_budget(model, options.run)
     result = evaluate_source(model, dataset, batch_size=options.batch_size).summary()
     if options.json:
-        print(json.dumps({"run": options.run, "model": recipe.model, **result}, indent=1))
+        which = {"average": options.average, "budget": options.budget, "tested_on": tested_images(recipe.held_out)}
+        print(json.dumps({"run": options.run, "model": recipe.model, **which, **result}, indent=1))
         return
     print(
         f"{recipe.model}: test accuracy {result['acc1']:.2%} on {result['images']} {tested_images(recipe.held_out)}, "

@@ -31,4 +31,5 @@ def run(argv: list[str]) -> None:
     tested = f"test error {card.error_text} on {card.dataset}"
     print(f"{options.folder}: {card.name}{kind}, {tested}, {card.params:,} parameters")
     if (Path(options.run) / BUDGET).is_file() and not (Path(options.folder) / BUDGET).is_file():
-        print(f"{BUDGET} of {options.run} is left out: it is damaged or of other weights; drnn calibrate makes one")
+        why = "it is of the last weights" if options.average else "it is damaged or of other weights"
+        print(f"{BUDGET} of {options.run} is left out: {why}; drnn calibrate {options.folder} makes one")

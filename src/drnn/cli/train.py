@@ -20,7 +20,9 @@ def parser(recipe: Recipe) -> ArgumentParser:
         "recipe.yaml, environment.json, data.json, metrics.jsonl, checkpoints, model.safetensors, summary.json. "
         "The same command again goes on where a run stopped. Under torchrun, processes share each batch.",
     )
-    made.add_argument("--out", type=str, default=f"runs/{recipe.name}", help="the run folder")
+    made.add_argument(
+        "--out", type=str, default=None, help="the run folder; runs/NAME by default, of the recipe's name"
+    )
     made.add_argument("--overwrite", action="store_true", help="replace a run that is already there")
     made.add_argument("--resume", action="store_true", help="refuse to start from nothing")
     made.add_argument("--checkpoint_minutes", type=float, default=10.0, help="longest time between checkpoints")
@@ -45,6 +47,7 @@ def run(argv: list[str]) -> None:
     if show:
         print(recipe_text(recipe.to_dict()), end="")
         return
+    out = out or f"runs/{recipe.name}"
     commit()  # that of the code as it is now, not as it will be at the end
     summary = train(recipe, Path(out), overwrite, not quiet, resume, minutes, tensorboard)
     if os.environ.get("RANK", "0") == "0":

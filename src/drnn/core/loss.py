@@ -1,5 +1,6 @@
 """The loss that holds the gates to a rate."""
 
+import torch
 from torch import Tensor
 
 from drnn.core.record import GateRecord
@@ -22,7 +23,8 @@ def target_rate_loss(record: GateRecord, target: float) -> Tensor:
 
     Source: ConvNet-AIG's rate loss, on the conditional rate: E[loops] of a block is the sum of target^i (Figure 8).
     """
-    return rate_loss(record.decision.sum(0), record.arrived.sum(0), target)
+    whole = torch.promote_types(record.decision.dtype, torch.float32)  # half precision cannot count
+    return rate_loss(record.decision.sum(0, dtype=whole), record.arrived.sum(0), target)
 
 
 def rate_loss(executed: Tensor, arrived: Tensor, target: float) -> Tensor:

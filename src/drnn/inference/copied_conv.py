@@ -51,7 +51,10 @@ class CopiedConv2d(FoldedConv2d):
     def as_arguments(self, loop: int) -> tuple[Tensor, Tensor, dict]:
         """Weight and bias of a loop, and the other arguments of ``conv2d``."""
         loop = loop if self.num_sets > 1 else 0
-        return self.get_buffer(f"weight{loop}"), self.get_buffer(f"bias{loop}"), self.conv_kwargs
+        weight, bias = (self._buffers[f"{name}{loop}"] for name in ("weight", "bias"))  # get_buffer takes longer
+        assert weight is not None
+        assert bias is not None
+        return weight, bias, self.conv_kwargs
 
     def _fused(self, x: Tensor, loop: int, activation: str | None, residual: Tensor | None) -> Tensor:
         loop = loop if self.num_sets > 1 else 0

@@ -13,6 +13,7 @@ from drnn.training.run_folder import SUMMARY, read_metrics
 
 LOG = "train.log"
 ENDED = tuple(128 + number for number in SIGNALS)  # exit codes of a run that was interrupted and saved
+WARNED = "drnn: "  # how a line of warning begins in a log
 KILLED = tuple(-number for number in SIGNALS)  # of one that was asked before it could save, or after
 
 
@@ -49,6 +50,7 @@ class JobProcess:
         self.evaluated = End("failed", "its evaluation ended without a word")
         job.folder.mkdir(parents=True, exist_ok=True)
         with open(job.folder / LOG, "a", encoding="utf-8") as log:
+            self.read = log.tell()  # bytes of the log
             self.process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
 
     def ask_to_end(self, again: bool = False) -> None:
@@ -60,6 +62,16 @@ class JobProcess:
         if again or not self.asked:
             self.asked = True
             self.process.send_signal(signal.SIGTERM)
+
+    def warnings(self) -> list[str]:
+        """What its log warns of since the last call."""
+        with open(self.job.folder / LOG, "rb") as log:
+            log.seek(self.read)
+            new = log.read()
+        whole = new[: new.rfind(b"\n") + 1]
+        self.read += len(whole)
+        lines = whole.decode("utf-8", errors="replace").splitlines()
+        return [line.removeprefix(WARNED) for line in lines if line.startswith(WARNED)]
 
     def look(self) -> End | None:
         """How the job ended; None as long as it has not."""

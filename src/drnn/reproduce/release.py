@@ -25,7 +25,7 @@ from drnn.training.run_folder import (
 from drnn.training.state import FOLDER as CHECKPOINTS
 from drnn.weights import Card
 from drnn.weights.files import WEIGHTS, fingerprint
-from drnn.weights.folder import pretrained_files
+from drnn.weights.folder import CONFIG, pretrained_files
 
 
 def release(
@@ -43,7 +43,7 @@ def release(
         data_root: where the data set is, if not where the run's recipe says.
         license: of the weights.
         average: the moving average of the weights for the weights, of a run that kept one; a budget of the run, which
-            is of the last ones, is left out then.
+            is of the last ones, is left out then, and so is the log, whose errors are theirs.
 
     Raises:
         FileNotFoundError: no finished run, no data set, or no average.
@@ -54,6 +54,8 @@ def release(
         raise ValueError(f"{folder} received for the run and for its release; choose another folder")
     if of_a_run := [name for name in (ENVIRONMENT, SUMMARY, CHECKPOINTS) if (folder / name).exists()]:
         raise ValueError(f"{folder} received for the release, and it is a run ({of_a_run[0]} is there); choose another")
+    if (run / CONFIG).is_file():
+        raise ValueError(f"{run} received for the run, and it is a released network; give the run that it was made of")
     refuse_place(folder / WEIGHTS)
     model, recipe, dataset = load_run(run, data_root, average)
     found = evaluate_source(model, dataset).summary()
@@ -72,7 +74,7 @@ def release(
     own = Recipe()
     kept = {**recipe.to_dict(), **{key: getattr(own, key) for key in MOVABLE}}
     files[RECIPE] = text_writer(recipe_text(kept))
-    for name in (DATA, METRICS) if average else (DATA, METRICS, AVERAGE):
+    for name in (DATA,) if average else (DATA, METRICS, AVERAGE):  # errors in the log are of the last weights
         if (run / name).is_file():
             files[name] = partial(shutil.copyfile, run / name)
     if not average and (budget := _budget_of(run, files[WEIGHTS])) is not None:

@@ -98,9 +98,11 @@ class _Crew:
                 self.report(f"{job.name}: {stands}")
 
     def look(self) -> None:
-        """Take leave of what has ended."""
+        """Pass on what runs warn of, and take leave of what has ended."""
         for each in list(self.running):
             try:
+                for warning in each.warnings():
+                    self.report(f"{each.job.name}: {warning}")
                 end = each.look()
             except Exception as error:  # such as files of the run that cannot be read
                 end = failure(error)

@@ -54,6 +54,11 @@ def load_run(folder: Path, data_root: str | None = None, average: bool = False, 
     dataset = load_data(recipe)
     require_classes(folder, dataset)
     model = build_model(recipe, dataset)
+    if average and not (folder / AVERAGE).is_file():
+        raise FileNotFoundError(
+            f"{folder} has no {AVERAGE}: it kept no moving average (ema_decay), or its weights are one already; "
+            "leave --average out"
+        )
     load_weights(folder / (AVERAGE if average else WEIGHTS), model)
     _take_thresholds(folder, model)
     return LoadedRun(model.to(place).eval(), recipe, dataset)

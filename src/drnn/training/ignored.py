@@ -19,6 +19,8 @@ def ignored_fields(recipe: Recipe) -> dict[str, list[str]]:
         f"{recipe.dataset} data": IN_MEMORY if recipe.dataset in RECORDS else FROM_FILES,
         f"the schedule {recipe.schedule}": OF_SCHEDULES[recipe.schedule],
     }
+    if recipe.gate == "open":
+        unused["gate open"] = ("target_rate",)
     own = Recipe()
     found = {
         user: [field for field in fields if getattr(recipe, field) != getattr(own, field)]

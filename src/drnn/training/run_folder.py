@@ -14,6 +14,7 @@ from drnn.training.recipe_fields import read_fields, recipe_from_dict, recipe_te
 from drnn.training.run_data import DATA, data_fields, require_classes, require_order
 from drnn.training.state import checkpoints, load_state
 from drnn.weights.files import WEIGHTS
+from drnn.weights.folder import CONFIG
 
 RECIPE, ENVIRONMENT, METRICS = "recipe.yaml", "environment.json", "metrics.jsonl"
 AVERAGE, SUMMARY = "model-ema.safetensors", "summary.json"
@@ -45,12 +46,17 @@ def open_run(
 
     Raises:
         BlockingIOError: another process is training in the folder.
-        FileExistsError: a run of another recipe is there.
+        FileExistsError: a run of another recipe is there, or a network that was saved or released.
         FileNotFoundError: no run is there to resume.
         OSError: the folder cannot be written.
         ValueError: a damaged recipe or summary, checkpoints of which none can be gone on from, or data of other
             classes or another number of training images.
     """
+    if (folder / CONFIG).is_file():
+        raise FileExistsError(
+            f"{folder} holds a network of drnn release or save_pretrained ({CONFIG} is there), which training would "
+            "replace; choose another --out"
+        )
     if resume and (overwrite or not (folder / RECIPE).is_file()):
         raise FileNotFoundError(f"{folder} holds no run to resume; leave --resume out to start one")
     if not overwrite and (folder / RECIPE).is_file() and (folder / SUMMARY).is_file():

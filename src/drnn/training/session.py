@@ -62,6 +62,11 @@ class Session:
                 f"batch_size {recipe.batch_size} received for {workers.share.processes} processes and "
                 f"{recipe.accumulate} backward passes each; choose one that divides by both"
             )
+        if recipe.batch_size // (workers.share.processes * recipe.accumulate) < 2:
+            raise ValueError(
+                f"batch_size {recipe.batch_size} received for {workers.share.processes} processes and "
+                f"{recipe.accumulate} backward passes each: a norm needs two images; make it larger"
+            )
         self.recipe, self.source, self.workers = recipe, source, workers
         self.model = model.to(workers.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         if workers.device.type == "cuda":

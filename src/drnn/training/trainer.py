@@ -104,7 +104,7 @@ class Run:
         self.workers: Workers = session.workers
         self.checkpoint_s, self.tensorboard = checkpoint_minutes * 60, tensorboard
         self.started, self.saved, self.before_s = time.perf_counter(), time.perf_counter(), session.train_s
-        self.closed = ClosedBlocks(session.model)
+        self.closed = ClosedBlocks(session.model, session.recipe.clip_norm)
         self.events: Callable[[dict], None] = lambda metrics: None
         if tensorboard and self.workers.first:
             from drnn.training.events import event_writer
