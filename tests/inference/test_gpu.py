@@ -95,7 +95,11 @@ def test_the_form_for_gpus_is_the_one_that_runs(monkeypatch):
 
 @pytest.mark.parametrize(
     ("form", "count"),
-    [("captured", 1), *((form, count) for form in ("plain", "optimised", "masked") for count in (1, 70))],
+    [
+        ("captured", 1),
+        *((form, count) for form in ("plain", "optimised", "masked") for count in (1, 70)),
+        ("compiled", 70),
+    ],
 )
 def test_the_benchmark_measures_every_form(form, count):
     found = measure(Case("dr_resnet_digits", "resnet_digits", form, count, 2, device="cuda"))

@@ -68,12 +68,18 @@ def test_a_copy_does_not_wait_for_the_device():
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("name", KINDS)
-def test_a_recorded_step_is_the_plain_one(name, monkeypatch):
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        *((name, {}) for name in KINDS),
+        *(("dr_resnet16_cifar", part) for part in ({"clip_norm": 1.0}, {"accumulate": 2})),
+    ],
+)
+def test_a_recorded_step_is_the_plain_one(name, changes, monkeypatch):
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
     monkeypatch.setattr(torch.backends.cudnn, "deterministic", True)
     images, labels = (part.cuda() for part in gpu_batch(name))
-    plain, recorded = (gpu_step(name) for _ in range(2))
+    plain, recorded = (gpu_step(name, **changes) for _ in range(2))
     captured = CapturedStep(recorded, images.flip(0), labels.flip(0))
     for turn, (lr, weight) in enumerate(((0.01, 1.0), (0.001, 0.5), (0.01, 2.0))):
         results = []
@@ -93,8 +99,8 @@ def gpu_batch(name):
     return images, batch()[1]
 
 
-def gpu_step(name):
-    step = make_step(replace(TINY, model=name, device="cuda"), device="cuda")
+def gpu_step(name, **changes):
+    step = make_step(replace(TINY, model=name, device="cuda", **changes), device="cuda")
     set_dense(step.model).train()
     return step
 
