@@ -54,9 +54,15 @@ def test_what_was_measured_elsewhere_is_another_line(tmp_path):
     assert "plain, batch 1, cuda:0" in drawn
 
 
-def test_two_cards_of_one_device_name_are_two_tables():
+def test_two_cards_of_one_device_name_are_two_tables(tmp_path):
     common = {"first": "a", "second": "b", "form": "plain", "threads": 1, "rounds": 2, "max_loops": 6, "seed": 0}
-    common |= {"batch_size": 1, "device": "cuda:0", "static_macs": 5, "fixed_macs": 0, "latency_s": [1.0, 1.0]}
+    common |= {
+        "batch_size": 1,
+        "device": "cuda:0",
+        "static_macs": 5,
+        "fixed_macs": 0,
+        "latency_s": [1.0, 1.0],
+    }
     entries = [
         {**common, "rate": macs / 2, "macs_mean": macs, "ratio": pace * (1 + macs), "ends_s": [1.0],
          "environment": {"gpu": gpu}}
@@ -66,3 +72,8 @@ def test_two_cards_of_one_device_name_are_two_tables():
     assert table.count("| plain | 1 | 1 | 3 | 1.0000 | 1.000 |") == 2
     assert "`a` against `b`, gpu H100\n" in table
     assert "`a` against `b`, gpu H200\n" in table
+    pytest.importorskip("matplotlib", reason="the extra plot is not installed")
+    draw_times(entries, tmp_path / "times.svg")
+    drawn = (tmp_path / "times.svg").read_text()
+    assert "plain, batch 1, cuda:0, H100" in drawn
+    assert "plain, batch 1, cuda:0, H200" in drawn

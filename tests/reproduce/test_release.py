@@ -192,7 +192,10 @@ def test_a_release_is_neither_trained_over_nor_released_again(made, tmp_path, ca
 def test_a_run_without_an_average_has_none_to_give_away(runs, tmp_path, capsys):
     (runs[0] / "model-ema.safetensors").unlink()
     assert main(["release", str(runs[0]), str(tmp_path / "net"), "--average"]) == 2
-    assert "model-ema.safetensors" in capsys.readouterr().err
+    assert "model-ema.safetensors: it kept no moving average" in capsys.readouterr().err
+    (runs[0] / "model.safetensors").unlink()
+    assert main(["release", str(runs[0]), str(tmp_path / "net"), "--average"]) == 2
+    assert "give the folder of a finished run" in capsys.readouterr().err
     assert not (tmp_path / "net").exists()
 
 

@@ -66,17 +66,21 @@ def run_cases(
     """
     refuse_settings([threads], limit)
     refuse_place(file)
-    entries = read_entries(file)
-    kept = [entry for entry in entries if _is_current(entry)] if renew else entries
-    known = [_key(entry) for entry in kept]
-    missing = [case for case in cases if _key(_wanted(case, threads)) not in known][:limit]
+    known = {_key(entry): entry for entry in read_entries(file)}
+
+    def is_missing(case: Case) -> bool:
+        entry = known.get(_key(_wanted(case, threads)))
+        return entry is None or (renew and not _is_current(entry))
+
+    missing = [case for case in cases if is_missing(case)][:limit]
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
         for case in missing:
             new = {"threads": threads, **measure(case), "environment": environment(case.device)}
-            entries = [entry for entry in entries if _key(entry) != _key(new)] + [new]
-            write_json(file, {"entries": entries})
+            known.pop(_key(new), None)  # a new one stands last
+            known[_key(new)] = new
+            write_json(file, {"entries": list(known.values())})
             yield new
     finally:
         torch.set_num_threads(before)

@@ -6,7 +6,7 @@ from drnn.drawing import new_figure, save_figure
 
 
 def draw_times(entries: list[dict], file: Path) -> None:
-    """Milliseconds an image against executed multiply-adds, a panel a pair, form, threads, batch size, device and seed.
+    """Milliseconds an image against executed multiply-adds, a panel a pair, form, batch size, device and so on.
 
     Swept rates make a line, with the static network and the fixed part as points.
 
@@ -22,11 +22,12 @@ def draw_times(entries: list[dict], file: Path) -> None:
     figure = new_figure(4 * columns, 3.4 * rows)
     for axes, panel in zip(figure.subplots(rows, columns, squeeze=False).flat, panels, strict=False):
         own = sorted((entry for entry in drawn if _panel(entry) == panel), key=lambda entry: entry["macs_mean"])
-        first, second, form, threads, size, device, seed = panel
+        first, second, form, threads, size, device, seed, gpu = panel
         axes.plot(*_points(own, "macs_mean", "latency_s", size), "o-", label=first)
         axes.plot(*_points(own[:1], "fixed_macs", "ends_s", size), "s", label="its fixed part")
         axes.plot(own[0]["static_macs"] / 1e9, _middle(own, size), "^", label=second)
         where = f"{threads} threads" if device == "cpu" else device
+        where += f", {gpu}" if len({panel[-1] for panel in panels}) > 1 else ""
         where += f", seed {seed}" if len({entry["seed"] for entry in drawn}) > 1 else ""
         axes.set(title=f"{form}, batch {size}, {where}", xlim=(0, None), ylim=(0, None))
         axes.set(xlabel="G multiply-adds an image, mean", ylabel="ms an image")
@@ -38,7 +39,8 @@ def draw_times(entries: list[dict], file: Path) -> None:
 
 
 def _panel(entry: dict) -> tuple:
-    return tuple(entry[name] for name in ("first", "second", "form", "threads", "batch_size", "device", "seed"))
+    own = tuple(entry[name] for name in ("first", "second", "form", "threads", "batch_size", "device", "seed"))
+    return (*own, entry["environment"].get("gpu"))
 
 
 def _points(entries: list[dict], macs: str, seconds: str, size: int) -> tuple[list[float], list[float]]:

@@ -25,11 +25,11 @@ def run(argv: list[str]) -> None:
         help="the moving average of the weights instead of the last, of a run that has one",
     )  # fmt: skip
     options = parser.parse_args(argv)
-    where = Path(options.run), Path(options.folder)
-    card = release(*where, options.data_root, options.license, options.average)
+    source, folder = Path(options.run), Path(options.folder)
+    card = release(source, folder, options.data_root, options.license, options.average)
     kind = ", a moving average of the weights" if options.average else ""
     tested = f"test error {card.error_text} on {card.dataset}"
     print(f"{options.folder}: {card.name}{kind}, {tested}, {card.params:,} parameters")
-    if (Path(options.run) / BUDGET).is_file() and not (Path(options.folder) / BUDGET).is_file():
+    if (source / BUDGET).is_file() and not (folder / BUDGET).is_file():
         why = "it is of the last weights" if options.average else "it is damaged or of other weights"
         print(f"{BUDGET} of {options.run} is left out: {why}; drnn calibrate {options.folder} makes one")

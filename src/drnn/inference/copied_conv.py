@@ -50,16 +50,19 @@ class CopiedConv2d(FoldedConv2d):
 
     def as_arguments(self, loop: int) -> tuple[Tensor, Tensor, dict]:
         """Weight and bias of a loop, and the other arguments of ``conv2d``."""
+        _, weight, bias = self._set_of(loop)
+        return weight, bias, self.conv_kwargs
+
+    def _set_of(self, loop: int) -> tuple[int, Tensor, Tensor]:
+        """The number of a loop's set, its weight and its bias."""
         loop = loop if self.num_sets > 1 else 0
         weight, bias = (self._buffers[f"{name}{loop}"] for name in ("weight", "bias"))  # get_buffer takes longer
         assert weight is not None
         assert bias is not None
-        return weight, bias, self.conv_kwargs
+        return loop, weight, bias
 
     def _fused(self, x: Tensor, loop: int, activation: str | None, residual: Tensor | None) -> Tensor:
-        loop = loop if self.num_sets > 1 else 0
-        weight, bias = (self._buffers[f"{name}{loop}"] for name in ("weight", "bias"))  # get_buffer takes longer
-        assert weight is not None
+        loop, weight, bias = self._set_of(loop)
         weight = self._laid_out.get(loop, weight, x, self.conv_args)
         name, scalars = ACTIVATIONS[activation]
         if residual is None:

@@ -48,7 +48,7 @@ def release(
     Raises:
         FileNotFoundError: no finished run, no data set, or no average.
         OSError: the disk is full, the folder is read-only, ...; an earlier release stays as it was.
-        ValueError: ``folder`` is the run itself, or another run.
+        ValueError: ``run`` is a release, or ``folder`` the run itself or another run.
     """
     if folder.resolve() == run.resolve():
         raise ValueError(f"{folder} received for the run and for its release; choose another folder")

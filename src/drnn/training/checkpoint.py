@@ -54,7 +54,7 @@ def load_run(folder: Path, data_root: str | None = None, average: bool = False, 
     dataset = load_data(recipe)
     require_classes(folder, dataset)
     model = build_model(recipe, dataset)
-    if average and not (folder / AVERAGE).is_file():
+    if average and (folder / WEIGHTS).is_file() and not (folder / AVERAGE).is_file():
         raise FileNotFoundError(
             f"{folder} has no {AVERAGE}: it kept no moving average (ema_decay), or its weights are one already; "
             "leave --average out"
