@@ -93,6 +93,7 @@ def test_the_form_for_gpus_is_the_one_that_runs(monkeypatch):
     assert used == [1, 1]
 
 
+@pytest.mark.filterwarnings("ignore:.*script_method.*:DeprecationWarning")  # by the compiler of torch 2.11
 @pytest.mark.parametrize(
     ("form", "count"),
     [

@@ -91,10 +91,12 @@ def test_what_cannot_be_recorded_runs_as_it_is():
 
 
 @pytest.mark.gpu
-def test_gradients_autocast_and_other_recordings_are_left_alone():
+def test_gradients_and_autocast_are_left_alone_but_for_gates_which_decline_it():
     fast = drnn.optimize(small("dr_resnet_digits", "cuda"), capture=True)
     x = pictures(1, (1, 8, 8)).cuda()
     fast(x.clone().requires_grad_()).sum().backward()
-    with torch.autocast("cuda", torch.bfloat16):
-        fast(x)
     assert not fast.recordings.made
+    with torch.autocast("cuda", torch.bfloat16):
+        executed = fast.forward_with_gates(x)[1].executed
+        assert {name.split()[0] for name, *_ in fast.recordings.made} == {"gate"}
+        assert torch.equal(fast.forward_with_gates(x)[1].executed, executed)

@@ -81,8 +81,8 @@ class CapturedNetwork(Classifier):
     blocks, and in each of these one for the gate and one for every loop. For each the host copies the image in, starts
     the graph, and copies the result out; the device is waited for once a gate. Blocks that mask when this is made, or
     have no gate to ask, are no decisions: they are recorded with what stands around them. Gates that draw lots, and the
-    blocks of ConvNet-AIG, are not recorded. Everything else, such as larger batches, other devices and autocast, runs
-    as before.
+    blocks of ConvNet-AIG, are not recorded. Everything else, such as larger batches, other devices and autocast, which
+    gates decline, runs as before.
 
     Gates have the optimised network's names, so budgets fit. A graph keeps the numeric settings, such as TF32, of the
     moment it was recorded at. Not for several threads or streams at once: they would share its buffers.
