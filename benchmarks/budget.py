@@ -52,7 +52,7 @@ def main() -> None:
     options = parser.parse_args()
     runs = options.runs or sorted(SHIPPED.glob("dr_*"))
     seeds = sorted({read_recipe(folder).seed for folder in runs})
-    result = {"environment": environment(), "seed": ", ".join(map(str, seeds)), "rows": []}
+    result = {"environment": environment("cpu"), "seed": ", ".join(map(str, seeds)), "rows": []}
     for folder in runs:
         for share in options.shares:
             for scope in SCOPES:

@@ -27,7 +27,7 @@ KINDS = (("branches", "once"), ("branches", "folded"), ("loop", "once"))
 
 
 def main() -> None:
-    result: dict = {"environment": environment(), "seed": 0, "onnxruntime": onnxruntime.__version__, "files": []}
+    result: dict = {"environment": environment("cpu"), "seed": 0, "onnxruntime": onnxruntime.__version__, "files": []}
     for name in (name for pair in NETWORKS for name in pair):
         torch.manual_seed(0)
         model = create_model(name)

@@ -111,7 +111,7 @@ def profile(case: Case) -> dict:
                 kept[side].append((whole, *found))
     pair = (case.first, case.second)
     return {
-        "environment": environment(),
+        "environment": environment("cpu"),
         "seed": case.seed,
         "networks": list(pair),
         "form": case.form,

@@ -70,7 +70,7 @@ def main() -> None:
     options = parser.parse_args()
     data = load_dataset("cifar10", options.data_root)
     result = {
-        "environment": environment(),
+        "environment": environment("cpu"),
         "seed": SEED,
         "input": {"sides": ["resident tensor", "DataLoader over PIL"], **input_pipeline(data, options.rounds)},
     }

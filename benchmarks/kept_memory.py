@@ -89,7 +89,7 @@ def main() -> None:
     entries = []
     for case in CASES:
         entries.append(compare(case, options.rounds))
-        write_json(options.json, {"environment": environment(), "seed": SEED, "entries": entries})
+        write_json(options.json, {"environment": environment("cpu"), "seed": SEED, "entries": entries})
         print({key: value for key, value in entries[-1].items() if key != "resident_bytes"}, flush=True)
 
 

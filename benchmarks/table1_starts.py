@@ -48,7 +48,7 @@ def main() -> None:
         row = {"row": key, "model": recipe.model, "norm": recipe.norm, "gate": recipe.gate, "state": state}
         rows.append({**row, **{column: [line[column] for line in metrics] for column in columns}})
         print(rows[-1], flush=True)
-        write_json(RESULT, {"environment": environment(), "seed": recipe.seed, "rows": rows})
+        write_json(RESULT, {"environment": environment("cpu"), "seed": recipe.seed, "rows": rows})
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,10 @@ import torch
 
 import drnn
 from drnn.provenance import environment
-from drnn.training import distributed
+from drnn.training import distributed, find_recipe
+from drnn.training.run_folder import open_run, run_environment
 
-SAYS = "from drnn.provenance import environment; print(environment()['commit'], environment()['command'])"
+SAYS = "from drnn.provenance import environment; print(environment('cpu')['commit'], environment('cpu')['command'])"
 
 
 def git(folder, *arguments):
@@ -67,7 +69,7 @@ from drnn.provenance import environment
 def other(*_):
     subprocess.run(["git", "-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "-qm", "later",
                     "--allow-empty"], check=True)
-    print(environment()["commit"])
+    print(environment("cpu")["commit"])
     raise SystemExit
 
 drnn.cli.train.train = other
@@ -94,9 +96,9 @@ def test_the_commit_is_that_of_the_start(program, tmp_path):
 def test_the_command_can_be_run_again(monkeypatch):
     arguments = ["analyze", "my runs/a", "--overrides", '{"width": 8}', "--batch_sizes", "[1,64]", "--rows=a,b"]
     monkeypatch.setattr(sys, "argv", ["/somewhere/drnn/__main__.py", *arguments])
-    assert shlex.split(environment()["command"]) == ["drnn", *arguments]
+    assert shlex.split(environment("cpu")["command"]) == ["drnn", *arguments]
     monkeypatch.setattr(sys, "argv", ["drnn", "train", "digits", "--lr", "0.1"])
-    assert environment()["command"] == "drnn train digits --lr 0.1"
+    assert environment("cpu")["command"] == "drnn train digits --lr 0.1"
 
 
 @pytest.fixture
@@ -104,8 +106,9 @@ def gpus(monkeypatch):
     """Two GPUs, and which of them is the current one."""
     current = [0]
 
-    def name(device=None):
-        return f"GPU {current[0] if device is None else torch.device(device).index}"
+    def name(device):
+        index = torch.device(device).index
+        return f"GPU {current[0] if index is None else index}"
 
     for key, double in {
         "is_available": lambda: True, "get_device_name": name,
@@ -117,16 +120,23 @@ def gpus(monkeypatch):
 
 def test_the_gpu_that_was_used_is_named(gpus):
     gpus[0] = 1
-    assert environment()["gpu"] == "GPU 1"
+    assert environment("cuda")["gpu"] == "GPU 1"
     assert environment("cuda:0")["gpu"] == "GPU 0"
     assert environment(torch.device("cuda:1"))["gpu"] == "GPU 1"
     assert environment("cpu")["gpu"] is None
 
 
+def test_a_run_on_the_cpu_names_no_gpu(gpus, tmp_path):
+    with ExitStack() as held:
+        open_run(tmp_path / "here", find_recipe("digits"), held)
+        open_run(tmp_path / "there", find_recipe("digits"), held, device="cuda:1")
+    assert [run_environment(tmp_path / name)["gpu"] for name in ("here", "there")] == [None, "GPU 1"]
+
+
 def test_training_makes_its_gpu_the_current_one(gpus, monkeypatch):
     monkeypatch.setattr(distributed, "choose_device", torch.device)
     with distributed.workers_of("cuda:1") as workers:
-        assert (workers.device, environment()["gpu"]) == (torch.device("cuda:1"), "GPU 1")
+        assert (workers.device, environment("cuda")["gpu"]) == (torch.device("cuda:1"), "GPU 1")
     with distributed.workers_of("cpu"):
         assert gpus == [1]
 
@@ -134,7 +144,7 @@ def test_training_makes_its_gpu_the_current_one(gpus, monkeypatch):
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="processes are not pinned on this system")
 def test_cores_are_those_that_the_process_may_use():
     code = "from drnn.cli.bench import export_parser; from drnn.provenance import environment\n"
-    code += "print(environment()['cores'], export_parser().parse_args([]).threads)"
+    code += "print(environment('cpu')['cores'], export_parser().parse_args([]).threads)"
     pinned = f"import os; os.sched_setaffinity(0, {{{min(os.sched_getaffinity(0))}}})\n{code}"
     run = subprocess.run([sys.executable, "-c", pinned], capture_output=True, text=True, check=True)
     assert run.stdout.split() == ["1", "1"]

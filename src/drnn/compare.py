@@ -46,7 +46,7 @@ def compare_runs(
     results = [evaluate_source(run.model, run.dataset) for run in runs]
     times = {str(size): time_models(ours.model, theirs.model, images, size, rounds) for size in batch_sizes}
     return {
-        "environment": environment(),
+        "environment": environment("cpu"),
         "dataset": ours.dataset.name,
         "test_images": ours.dataset.num_test,
         "tested_on": tested_images(ours.recipe.held_out),

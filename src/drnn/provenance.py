@@ -15,11 +15,11 @@ import torch
 from drnn.memory import freed_memory
 
 
-def environment(device: torch.device | str | None = None) -> dict:
+def environment(device: torch.device | str) -> dict:
     """Plain values, as result files keep them; all of this moment but the commit, see `commit`.
 
     Args:
-        device: where the work is done: its GPU is named, and none beside another device. None for the current GPU.
+        device: where the work is done: its GPU is named, "cuda" being the current one, and none beside another device.
     """
     name = Path(sys.argv[0]).name
     return {
@@ -64,8 +64,8 @@ def _git(folder: Path, *arguments: str) -> str:
     ).stdout.strip()  # fmt: skip
 
 
-def _gpu(device: torch.device | str | None) -> str | None:
-    if not torch.cuda.is_available() or torch.device(device or "cuda").type != "cuda":
+def _gpu(device: torch.device | str) -> str | None:
+    if torch.device(device).type != "cuda" or not torch.cuda.is_available():
         return None
     return torch.cuda.get_device_name(device)
 

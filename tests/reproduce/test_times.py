@@ -30,7 +30,7 @@ def test_a_row_timed_alone_still_meets_its_static_counterpart(here):
     assert (timed["against"], timed["seed"], timed["against_seed"]) == ("resnet20", 1, 1)
     assert timed["ratio"] != 1
     assert (timed["device"], timed["rounds"], timed["batch_size"]) == ("cpu", 3, 64)
-    assert timed["environment"]["commit"] == environment()["commit"]
+    assert timed["environment"]["commit"] == environment("cpu")["commit"]
     for key, row in (("weights_sha256", "dr_resnet16"), ("against_weights_sha256", "resnet20")):
         assert timed[key] == json.loads(jobs[row, 1].file.read_text())["weights_sha256"]
     table = table1_markdown(folder)

@@ -91,7 +91,7 @@ def _facts(folder: Path, recipe: Recipe, dataset: Dataset, answers: Answers) -> 
         "model": recipe.model,
         "weights": fingerprint(folder)[:12],
         "trained": trained_in(folder),
-        "analysed": environment(),
+        "analysed": environment(dataset.test_images.device),
         "dataset": dataset.name,
         "classes": list(dataset.classes),
         "images": len(answers.labels),

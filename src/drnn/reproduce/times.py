@@ -179,5 +179,5 @@ def _time(ours: _Run, against: _Run | None, batch_size: int, rounds: int, data_r
         "rounds": rounds,
         "batch_size": batch_size,
         "device": "cpu",
-        "environment": environment(),
+        "environment": environment("cpu"),
     }

@@ -5,6 +5,8 @@ import os
 from contextlib import ExitStack
 from pathlib import Path
 
+import torch
+
 from drnn.data import Source
 from drnn.provenance import environment
 from drnn.storage import read_json, write_json, write_text
@@ -29,6 +31,7 @@ def open_run(
     overwrite: bool = False,
     resume: bool = False,
     source: Source | None = None,
+    device: torch.device | str = "cpu",
 ) -> tuple[str, dict | None]:
     """Make the folder ready, and tell what to do in it.
 
@@ -39,6 +42,7 @@ def open_run(
         overwrite: remove a run that is there.
         resume: a run has to be there.
         source: its data, which are remembered, and compared where a run is there; None for neither.
+        device: where the work is done, which is remembered, too.
 
     Returns:
         ``("start", None)``; ``("continue", state)`` with a checkpoint's state, None where it had not come to one; or
@@ -66,7 +70,7 @@ def open_run(
         return "finished", run_summary(folder)
     held.enter_context(alone_in(folder))
     if overwrite or not (folder / RECIPE).is_file():
-        _start(folder, recipe, source)
+        _start(folder, recipe, source, device)
         return "start", None
     _require_same(folder, recipe)
     if source is not None:
@@ -76,16 +80,16 @@ def open_run(
     try:
         begun = run_environment(folder)
     except (FileNotFoundError, ValueError):
-        begun = environment()
-    write_json(folder / ENVIRONMENT, {**begun, "resumed": [*begun.get("resumed", []), environment()]})
+        begun = environment(device)
+    write_json(folder / ENVIRONMENT, {**begun, "resumed": [*begun.get("resumed", []), environment(device)]})
     return "continue", state
 
 
-def _start(folder: Path, recipe: Recipe, source: Source | None) -> None:
+def _start(folder: Path, recipe: Recipe, source: Source | None, device: torch.device | str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for path in [*(folder / name for name in FILES), *checkpoints(folder)]:
         path.unlink(missing_ok=True)
-    write_json(folder / ENVIRONMENT, environment())
+    write_json(folder / ENVIRONMENT, environment(device))
     if source is not None:
         write_json(folder / DATA, data_fields(source))
     write_text(folder / RECIPE, recipe_text(recipe.to_dict()))

@@ -85,7 +85,9 @@ def train(
         model = build_model(recipe, source)
         session = Session(recipe, model, source.to(workers.device), workers)
         overwrite = overwrite and not restarted()
-        status, found = workers.decide(lambda: open_run(folder, recipe, held, overwrite, resume, source))
+        status, found = workers.decide(
+            lambda: open_run(folder, recipe, held, overwrite, resume, source, workers.device)
+        )
         if status == "finished":
             assert found is not None
             return found
@@ -166,7 +168,7 @@ class Run:
             "params": count_params(session.model),
             "train_s": session.train_s,
             "processes": self.workers.share.processes,
-            "environment": environment(),
+            "environment": environment(self.workers.device),
         }
         if self.workers.first:
             save_weights(self.folder / WEIGHTS, session.model)

@@ -61,7 +61,7 @@ def save_study(folder: Path, plan: Plan, dataset: Dataset, courses: list[Course]
 def study_facts(plan: Plan, dataset: Dataset, courses: list[Course]) -> dict:
     """Recipe, data and numbers to quote."""
     facts = {
-        "environment": environment(),
+        "environment": environment(dataset.train_images.device),
         "recipe": plan.recipe.to_dict(),
         "overrides": {key: list(value) if isinstance(value, tuple) else value for key, value in plan.overrides.items()},
         "dataset": dataset.name,
