@@ -8,6 +8,7 @@ import pytest
 from drnn import create_model
 from drnn.training import find_recipe, train
 from drnn.training.closed import closed_blocks
+from drnn.training.session import Session
 
 TINY = replace(find_recipe("digits"), epochs=2, batch_size=128, held_out=1000, threads=1, warmup_epochs=0.5)
 
@@ -44,6 +45,24 @@ def test_training_names_closed_blocks_once(tmp_path, caplog, monkeypatch):
     assert line.startswith("epoch 1: no image entered ")
     assert "clip_norm" in line
     assert "docs/training.md" in line
+
+
+def test_a_run_that_goes_on_does_not_name_them_again(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr("drnn.core.gates.START_PROBABILITY", 1e-6)
+
+    def break_off(session, *given, whole=Session.run_epoch):
+        if session.epoch == 1:
+            raise OSError("no power")
+        return whole(session, *given)
+
+    with caplog.at_level(logging.WARNING):
+        with monkeypatch.context() as patch:
+            patch.setattr(Session, "run_epoch", break_off)
+            with pytest.raises(OSError, match="no power"):
+                train(TINY, tmp_path / "run", progress=False)
+        assert len(closed_lines(caplog)) == 1
+        train(TINY, tmp_path / "run", progress=False)
+    assert len(closed_lines(caplog)) == 1
 
 
 @pytest.mark.parametrize(

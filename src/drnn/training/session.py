@@ -15,6 +15,7 @@ from drnn.data.seeds import seed_of
 from drnn.data.transfer import to_device
 from drnn.models import Classifier, set_dense
 from drnn.training.capture import CapturedStep, can_capture
+from drnn.training.closed import ClosedBlocks
 from drnn.training.distributed import Workers, synchronise_norms
 from drnn.training.evaluation import Evaluation, evaluate_source
 from drnn.training.optimizer import WeightAverage, load_optimizer, make_optimizer, set_lr
@@ -49,6 +50,7 @@ class Session:
     Attributes:
         epoch: 0-based, the one that is running or comes next.
         batch: 0-based batch of it that comes next.
+        closed: which blocks have been named as closed.
         train_s: seconds spent so far, evaluation included.
 
     Raises:
@@ -83,6 +85,7 @@ class Session:
             recipe.padding, recipe.padding_mode, recipe.flip, recipe.cutout, recipe.min_area, recipe.distortion
         )
         self.epoch, self.batch, self.metrics_bytes, self.train_s = 0, 0, 0, 0.0
+        self.closed = ClosedBlocks(model, recipe.clip_norm)
         self.tally = self._new_tally()
 
     def _new_tally(self) -> Tally:
@@ -189,6 +192,7 @@ class Session:
             "optimizer": self.optimizer.state_dict(),
             "average": None if self.average is None else self.average.model.state_dict(),
             "average_updates": 0 if self.average is None else self.average.updates,
+            "closed": sorted(self.closed.told),
         }
 
     def restore(self, state: dict, folder: Path) -> None:
@@ -197,6 +201,7 @@ class Session:
         self.metrics_bytes, self.train_s = state["metrics_bytes"], state["train_s"]
         if self.workers.first:  # the sums are the first process's; the others' are lost, and the means stay means
             self.tally.restore(state["tally"])
+        self.closed.told = set(state["closed"])
         self.model.load_state_dict(state["model"])
         load_optimizer(self.optimizer, state["optimizer"])
         if self.average is not None:

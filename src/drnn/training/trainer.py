@@ -15,7 +15,6 @@ from drnn.data.records import RECORDS
 from drnn.models import model_spec
 from drnn.provenance import environment
 from drnn.storage import write_json
-from drnn.training.closed import ClosedBlocks
 from drnn.training.distributed import Workers, restarted, workers_of
 from drnn.training.evaluation import Evaluation
 from drnn.training.ignored import warnings_for
@@ -106,7 +105,6 @@ class Run:
         self.workers: Workers = session.workers
         self.checkpoint_s, self.tensorboard = checkpoint_minutes * 60, tensorboard
         self.started, self.saved, self.before_s = time.perf_counter(), time.perf_counter(), session.train_s
-        self.closed = ClosedBlocks(session.model, session.recipe.clip_norm)
         self.events: Callable[[dict], None] = lambda metrics: None
         if tensorboard and self.workers.first:
             from drnn.training.events import event_writer
@@ -134,7 +132,7 @@ class Run:
         if self.workers.first:
             self.session.metrics_bytes = log_metrics(self.folder, metrics)
             self.events(metrics)
-            if warning := self.closed.warning(metrics["epoch"], metrics["executed_rates"]):
+            if warning := self.session.closed.warning(metrics["epoch"], metrics["executed_rates"]):
                 logger.warning(warning)
 
     def after_step(self) -> None:
