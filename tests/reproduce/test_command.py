@@ -160,6 +160,25 @@ def test_a_length_that_is_all_warm_up_is_refused(schedule, epochs, tmp_path):
     assert table1(["resnet20"], schedule, [0], {"epochs": 6}, tmp_path, tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--train_images", "100"], "100 training images are left for batches of 256"),
+        (["--held_out", "49900"], "100 training images are left for batches of 256"),
+        (["--held_out", "50000"], "0 training images are left for batches of 256"),
+        (
+            ["--held_out", "5000", "--train_images", "45001"],
+            "45001 images to train on received; 45000 are left of 50000",
+        ),
+    ],
+)
+@pytest.mark.parametrize("what", [["table1", "--rows", "resnet20,dr_resnet16"], ["ablation"]])
+def test_images_that_are_too_few_are_refused_before_a_run_begins(what, options, words, tmp_path, capsys):
+    places = ["--runs", str(tmp_path / "runs"), "--results", str(tmp_path / "results")]
+    assert main(["reproduce", *what, *options, *places, "--dry_run"]) == 2
+    assert words in capsys.readouterr().err
+
+
 def test_the_lines_of_two_networks_ablations_differ(tmp_path):
     jobs = [
         job for row in ("dr_resnet16", "dr_resnet32") for job in ablation(row, "short", [0], {}, tmp_path, tmp_path)

@@ -12,6 +12,7 @@ from drnn.models.preprocessing import CIFAR10_MEAN, CIFAR10_STD
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 BINARY, PYTHON = "cifar-10-batches-bin", "cifar-10-batches-py"
+NUM_TRAIN = 50_000
 RECORD = 1 + 3 * 32 * 32  # label, then red, green and blue planes
 SHA256 = {
     "data_batch_1.bin": "cee916563c9f80d84e3cc88e17fdc0941787f1244f00a67874d45b261883ada5",

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from drnn.data.cifar10 import NUM_TRAIN
 from drnn.training import Recipe
 from drnn.training.milestones import fit_in, in_proportion
 
@@ -61,6 +62,22 @@ def milestones_for(base: Recipe, epochs: int) -> dict:
             f"{base.epochs} epochs, and that would be at {_and(scaled)} of {epochs}: give more"
         )
     return {"milestones": scaled}
+
+
+def require_images(recipe: Recipe) -> None:
+    """ValueError where CIFAR-10 has not the training images that a recipe asks for, or less than one batch of them."""
+    left = NUM_TRAIN - recipe.held_out
+    if recipe.train_images > left:
+        raise ValueError(
+            f"{recipe.train_images} images to train on received; {left} are left of {NUM_TRAIN} with held_out "
+            f"{recipe.held_out}: ask for fewer"
+        )
+    left = recipe.train_images or left
+    if left < recipe.batch_size:
+        raise ValueError(
+            f"train_images {recipe.train_images} and held_out {recipe.held_out} received; {left} training images are "
+            f"left for batches of {recipe.batch_size}: train on more, or hold out fewer"
+        )
 
 
 def _and(numbers: Sequence[int]) -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
-from drnn.reproduce.changes import label_of, milestones_for, refuse_idle
+from drnn.reproduce.changes import label_of, milestones_for, refuse_idle, require_images
 from drnn.training import Recipe, find_recipe
 from drnn.training.recipe_fields import recipe_from_dict
 from drnn.training.recipes import CIFAR10_MODELS
@@ -97,8 +97,8 @@ def table1(
         results: folder of the result files, likewise.
 
     Raises:
-        ValueError: a row or schedule that is not there, no seeds, a length that the schedule does not fit into, or a
-            field of gates for a row without such, or with gate "open".
+        ValueError: a row or schedule that is not there, no seeds, a length that the schedule does not fit into, more
+            images than there are or less than a batch, or a field of gates for a row without such, or with gate "open".
     """
     rows = _known(rows or ROWS, (*ROWS, *CONTROLS), "row")
     suffix = SCHEDULES[_known([schedule], tuple(SCHEDULES), "recipe")[0]]
@@ -151,6 +151,7 @@ def ablation(row: str, schedule: str, seeds: Sequence[int], changes: dict, runs:
 
 def _job(row: str, label: str, base: str, changes: dict, runs: Path, results: Path) -> Job:
     recipe = recipe_from_dict(changes, find_recipe(base))
+    require_images(recipe)
     name = stem(row, recipe.seed)
     return Job(row, label, recipe, base, changes, runs / label / name, results / label / f"{name}.json")
 
