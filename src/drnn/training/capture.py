@@ -17,7 +17,8 @@ def rehearse(step: Step, images: Tensor, labels: Tensor, rate_weight: Tensor | f
     Whatever is made at a first call is then there, such as the optimiser's momentum; where it was not there before it
     is zero, from which the first update gives the same.
     """
-    kept = {name: value.clone() for name, value in step.model.state_dict().items()}
+    model = step.model
+    kept = [(value, value.detach().clone()) for value in (*model.parameters(), *model.buffers())]
     moments = {
         parameter: {key: value.clone() for key, value in state.items() if isinstance(value, Tensor)}
         for parameter, state in step.optimizer.state.items()
@@ -25,8 +26,8 @@ def rehearse(step: Step, images: Tensor, labels: Tensor, rate_weight: Tensor | f
     for _ in range(WARMUP_STEPS):
         step(images, labels, rate_weight)
     with torch.no_grad():
-        for name, value in step.model.state_dict().items():
-            value.copy_(kept[name])
+        for value, before in kept:
+            value.copy_(before)
         for parameter, state in step.optimizer.state.items():
             for key, value in state.items():
                 if isinstance(value, Tensor):
