@@ -202,6 +202,24 @@ def test_recipe_files_build_on_named_recipes(tmp_path):
         find_recipe("digit")
 
 
+def test_recipe_files_build_on_files_beside_them(tmp_path):
+    (tmp_path / "ours").mkdir()
+    (tmp_path / "ours" / "first.yaml").write_text("base: digits\nepochs: 3\nlr: 0.2\n")
+    (tmp_path / "second.yml").write_text("base: ours/first.yaml\nlr: 0.3\n")
+    found = find_recipe(str(tmp_path / "second.yml"))
+    assert found == replace(find_recipe("digits"), name="second", epochs=3, lr=0.3)
+    (tmp_path / "second.yml").write_text("base: ours/none.yaml\n")
+    with pytest.raises(FileNotFoundError, match=r"ours/none\.yaml"):
+        find_recipe(str(tmp_path / "second.yml"))
+
+
+def test_recipe_files_that_build_on_each_other_are_refused(tmp_path):
+    (tmp_path / "one.yaml").write_text("base: two.yaml\n")
+    (tmp_path / "two.yaml").write_text("base: ./one.yaml\n")
+    with pytest.raises(ValueError, match=r"one\.yaml builds on itself"):
+        find_recipe(str(tmp_path / "one.yaml"))
+
+
 @pytest.mark.skipif(os.name != "posix", reason="files have no such modes here")
 def test_files_may_be_read_by_whom_the_umask_says_whatever_writes_them(tmp_path):
     before = os.umask(0o027)

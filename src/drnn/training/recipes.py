@@ -88,14 +88,19 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
 
 
 def find_recipe(name: str) -> Recipe:
-    """A recipe by name, or from a YAML file, which may build on a named one with ``base: NAME``.
+    """A recipe by name, or from a YAML file, which may build on another one with ``base: NAME`` or ``base: FILE``.
+
+    A base's file is looked for from the folder of the file that names it.
 
     Raises:
-        ValueError: no such recipe, with the nearest names; or a file that is not a recipe.
+        ValueError: no such recipe, with the nearest names; a file that is not a recipe, or builds on itself.
         FileNotFoundError: no such file.
     """
-    path = Path(name)
-    return _read(path) if name not in RECIPES and path.suffix in (".yaml", ".yml") else _named(name)
+    return _read(Path(name), ()) if _is_file(name) else _named(name)
+
+
+def _is_file(name: str) -> bool:
+    return name not in RECIPES and Path(name).suffix in (".yaml", ".yml")
 
 
 def _named(name: str) -> Recipe:
@@ -106,12 +111,20 @@ def _named(name: str) -> Recipe:
     raise ValueError(f"there is no recipe {name!r}; {hint}")
 
 
-def _read(path: Path) -> Recipe:
+def _read(path: Path, above: tuple[Path, ...]) -> Recipe:
+    """The recipe in a file that those ``above`` build on."""
     if not path.is_file():
         raise FileNotFoundError(f"there is no recipe file {path}")
+    above = (*above, path.resolve())
+    if above[-1] in above[:-1]:
+        raise ValueError(f"{path} builds on itself; name another base")
     values = read_fields(path)
     base = values.pop("base", None)
     try:
-        return recipe_from_dict({"name": path.stem, **values}, _named(str(base)) if base else None)
+        if base and _is_file(str(base)):
+            started = _read(path.parent / str(base), above)
+        else:
+            started = _named(str(base)) if base else None
+        return recipe_from_dict({"name": path.stem, **values}, started)
     except ValueError as error:
         raise ValueError(f"{path} is no recipe: {error}") from error
