@@ -152,4 +152,4 @@ def test_the_benchmark_runs_it(way):
         time_ends(ends, x, device)
     loops = [piece for piece in ends.recordings.made if piece[0].startswith("body")]
     assert len(loops) == sum(slots)  # every loop, and no gate
-    assert len(ends.recordings.made) - len(loops) == len(ends.blocks()) - len(slots)
+    assert len(ends.recordings.made) - len(loops) == len(list(ends.blocks())) - len(slots)

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from drnn.core.gates import OpenGate
 from drnn.core.loops import loop_always, loop_arrivals, loop_dense, loop_executing, loop_masking
-from drnn.core.record import GateRecord, LoopStep
+from drnn.core.record import GateRecord, LoopStep, collected, report
 
 LoopForm = Callable[[nn.Module, nn.Module, int, Tensor], tuple[Tensor, list[LoopStep]]]
 
@@ -65,16 +65,19 @@ class RecursiveBlock(nn.Module):
         return self.evaluation_form is loop_masking
 
     def forward(self, x: Tensor) -> Tensor:
-        """Loop over x ``(N, C, H, W)``."""
-        return self._run(x)[0]
+        """Loop over x ``(N, C, H, W)``, and report what the gate did, see `drnn.core.record.collected`."""
+        form = self.training_form if self.training else self.evaluation_form
+        y, steps = form(self.gate, self.body, self.num_loops, x)
+        report(lambda: self._record(steps, x))
+        return y
 
     def forward_with_gates(self, x: Tensor) -> tuple[Tensor, GateRecord]:
         """Loop over x ``(N, C, H, W)`` and tell what the gate did, ``(N, L)``."""
-        y, steps = self._run(x)
+        with collected() as records:
+            y = self(x)
+        return y, records[0]
+
+    def _record(self, steps: list[LoopStep], x: Tensor) -> GateRecord:
         columns = [step.expand(x.shape[0]) for step in steps]
         never = GateRecord(*(column.new_zeros(x.shape[0], 1) for column in columns[0]))
-        return y, GateRecord.join(columns + [never] * (self.num_loops - len(steps)), like=x)
-
-    def _run(self, x: Tensor) -> tuple[Tensor, list[LoopStep]]:
-        form = self.training_form if self.training else self.evaluation_form
-        return form(self.gate, self.body, self.num_loops, x)
+        return GateRecord.join(columns + [never] * (self.num_loops - len(steps)), like=x)

@@ -1,5 +1,8 @@
-"""What the gates did with a batch."""
+"""What the gates did with a batch, and how that comes from the blocks to who asks for it."""
 
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
@@ -48,3 +51,32 @@ class LoopStep(NamedTuple):
             rows = self.rows
             record = GateRecord(*(part.new_zeros(count).index_copy(0, rows, part) for part in record))
         return GateRecord(*(part[:, None] for part in record))
+
+
+_asked = threading.local()
+
+
+@contextmanager
+def collected() -> Iterator[list[GateRecord]]:
+    """What gated blocks report that are called meanwhile, by this thread, in the order of their calls.
+
+    So whatever stands between a network and its blocks, such as a container or a compiler, need not know of records.
+    """
+    before = getattr(_asked, "records", None)
+    _asked.records = records = []
+    try:
+        yield records
+    finally:
+        _asked.records = before
+
+
+def is_collecting() -> bool:
+    """Whether someone wants to know what blocks do."""
+    return getattr(_asked, "records", None) is not None
+
+
+def report(make: Callable[[], GateRecord]) -> None:
+    """Of a block that was called, where someone wants to know: its record, made then alone."""
+    records = getattr(_asked, "records", None)
+    if records is not None:
+        records.append(make())

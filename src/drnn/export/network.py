@@ -16,6 +16,7 @@ from drnn.export.norms import NORM_PLACEMENTS, place_norms
 from drnn.inference.folded_conv import FoldedConv2d
 from drnn.models import Classifier, Preprocessing, set_dense
 from drnn.models.aig import AdaptiveBlock
+from drnn.models.classifier import refuse_hidden_blocks
 
 FORMS: dict[str, type[GraphBlock]] = {
     "branches": BranchingBlock,
@@ -118,6 +119,7 @@ def _check(model: Classifier, form: str, norms: str) -> None:
         raise ValueError("form 'loop' has one copy of each body, so its norms cannot be folded; use norms 'once'")
     if any(isinstance(part, FoldedConv2d) for part in model.modules()):
         raise ValueError(f"an optimised {model.name} received; export the network it was made of")
+    refuse_hidden_blocks(model, "export")
     kinds = {str(value.dtype) for value in model.state_dict().values() if value.is_floating_point()}
     if kinds - {"torch.float32"}:
         raise ValueError(f"{model.name} holds {', '.join(sorted(kinds))}; files hold float32: call model.float() first")

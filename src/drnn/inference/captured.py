@@ -5,12 +5,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from drnn.core import GateRecord, LoopGroups, OpenGate, RecursiveBlock, thresholds_at
+from drnn.core import LoopGroups, OpenGate, RecursiveBlock, thresholds_at
+from drnn.core.record import is_collecting
 from drnn.inference.folded_blocks import refuse_folded_training
 from drnn.inference.folded_gate import FoldedGate
 from drnn.inference.recordings import Recordings, Work
 from drnn.models import Classifier
-from drnn.models.classifier import GATED, run_with_gates
+from drnn.models.classifier import GATED, refuse_hidden_blocks
 
 
 class Stretch(nn.Module):
@@ -22,9 +23,9 @@ class Stretch(nn.Module):
         self.undecided = [part for part in parts if isinstance(part, RecursiveBlock)]
 
     def forward(self, x: Tensor) -> Tensor:
-        """Run them; unrecorded where a block has been told to skip meanwhile."""
+        """Run them; unrecorded where a block has been told to skip meanwhile, or is asked what its gate did."""
         refuse_folded_training(self)
-        if not all(map(runs_every_loop, self.undecided)):
+        if not all(map(runs_every_loop, self.undecided)) or (self.undecided and is_collecting()):
             return self.in_turn(x)
         return self.recordings.run((self.name,), self.in_turn, x)
 
@@ -33,13 +34,6 @@ class Stretch(nn.Module):
         for part in self.parts:
             x = part(x)
         return x
-
-    def forward_with_gates(self, x: Tensor) -> tuple[Tensor, list[GateRecord]]:
-        """Run them one by one, unrecorded where one is recursive, and tell what its gate did."""
-        if not self.undecided:
-            return self(x), []
-        refuse_folded_training(self)
-        return run_with_gates(self.parts, x)
 
 
 class CapturedBody(nn.Module):
@@ -95,6 +89,7 @@ class CapturedNetwork(Classifier):
     @torch.inference_mode(False)  # thresholds move and weights are loaded outside it
     def __init__(self, network: Classifier, recordings: Recordings | None = None):
         super().__init__(network.spec)
+        refuse_hidden_blocks(network, "capture")
         self.name, self.num_classes = network.name, network.num_classes
         self.input_size, self.target_rate = network.input_size, network.target_rate
         self.preprocessing, self.classes = network.preprocessing, network.classes
@@ -119,29 +114,16 @@ class CapturedNetwork(Classifier):
         self.rows = tuple(rows)  # a tuple registers nothing: the children do
         self.eval()
 
-    def forward_with_gates(self, x: Tensor) -> tuple[Tensor, GateRecord]:
-        """Classify, and report all T loop slots; what needs no decision runs unrecorded for that where it loops."""
-        images, records = x, []
-        x = self.checked(x)
-        for row in self.rows:
-            if isinstance(row, Stretch):
-                x, found = row.forward_with_gates(x)
-                records += found
-            else:
-                x, record = row.forward_with_gates(x)  # type: ignore[operator]
-                records.append(record)
-        return x, GateRecord.join(records, like=images)
-
     def stem(self, x: Tensor) -> Tensor:
-        """Nothing: what stands before the first decision is the first of `blocks`."""
+        """Nothing: what stands before the first decision is the first of `parts`."""
         return x
 
-    def blocks(self) -> tuple[nn.Module, ...]:
+    def parts(self) -> tuple[nn.Module, ...]:
         """Recursive blocks, and before, between and behind them what has no decision."""
         return self.rows
 
     def head(self, x: Tensor) -> Tensor:
-        """Nothing: it is part of the last of `blocks`."""
+        """Nothing: it is part of the last of `parts`."""
         return x
 
     @torch.no_grad()

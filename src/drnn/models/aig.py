@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor, nn
 
-from drnn.core import AlwaysNoisy, Gate, GateRecord
+from drnn.core import AlwaysNoisy, Gate
 from drnn.core.gates import start_executing
-from drnn.core.record import LoopStep
+from drnn.core.record import LoopStep, report
 from drnn.models.blocks import ResidualBlock
 
 
@@ -40,19 +40,15 @@ class AdaptiveBlock(nn.Module):
         self.dense = dense
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(N, C_in, H, W) -> (N, C_out, H / stride, W / stride)``."""
-        return self.forward_with_gates(x)[0]
-
-    def forward_with_gates(self, x: Tensor) -> tuple[Tensor, GateRecord]:
-        """The same, with the gate's record ``(N, 1)``."""
+        """``(N, C_in, H, W) -> (N, C_out, H / stride, W / stride)``; reports ``(N, 1)``, as `RecursiveBlock` does."""
         answer = self.gate(x)
-        record = LoopStep(answer).expand(x.shape[0])
+        report(lambda: LoopStep(answer).expand(x.shape[0]))
         shortcut = self.body.shortcut(x)
         if self.training or self.dense:
             decides = answer.decision if self.training else answer.executes
-            return torch.relu(decides[:, None, None, None] * self.body.branch(x) + shortcut), record
+            return torch.relu(decides[:, None, None, None] * self.body.branch(x) + shortcut)
         rows = answer.executes.nonzero()[:, 0]
         if len(rows) == 0:
-            return torch.relu(shortcut), record
+            return torch.relu(shortcut)
         branch = self.body.branch(x if len(rows) == len(x) else x[rows])
-        return torch.relu(shortcut.index_add(0, rows, branch)), record
+        return torch.relu(shortcut.index_add(0, rows, branch))

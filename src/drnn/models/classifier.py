@@ -1,6 +1,6 @@
 """What every network here can do, whatever its blocks."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import Field
 from typing import Any, ClassVar, Protocol
 
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from drnn.core import GateRecord, RecursiveBlock
 from drnn.core.modes import autocasts
+from drnn.core.record import collected
 from drnn.models.aig import AdaptiveBlock
 from drnn.models.preprocessing import Preprocessing
 
@@ -72,9 +73,13 @@ class Classifier(nn.Module):
         """Everything before the blocks."""
         raise NotImplementedError
 
-    def blocks(self) -> Iterable[nn.Module]:
-        """The blocks in order."""
+    def parts(self) -> Iterable[nn.Module]:
+        """What stands between stem and head and is called in a row: stages, or blocks where there are none."""
         raise NotImplementedError
+
+    def blocks(self) -> Iterable[nn.Module]:
+        """The blocks in order: the parts, and of those that are rows of modules what is in them."""
+        return in_rows(self.parts())
 
     def pooled(self, x: Tensor) -> Tensor:
         """Everything after the blocks but the last layer: what ``fc`` reads, ``(N, D)``."""
@@ -92,18 +97,27 @@ class Classifier(nn.Module):
         Raises:
             ValueError: x is not a batch of images with this network's channels or, without autocast, its dtype.
         """
+        return self.head(self.features(x))
+
+    def features(self, x: Tensor) -> Tensor:
+        """Images to what the head reads.
+
+        Raises:
+            ValueError: as `forward`.
+        """
         x = self.stem(self.checked(x))
-        for block in self.blocks():
-            x = block(x)
-        return self.head(x)
+        for part in self.parts():
+            x = part(x)
+        return x
 
     def forward_with_gates(self, x: Tensor) -> tuple[Tensor, GateRecord]:
         """Classify, and report all T loop slots in order: logits ``(N, K)`` and a `GateRecord` of ``(N, T)``.
 
         T is 0 for a network without recursive or gated blocks.
         """
-        y, records = run_with_gates(self.blocks(), self.stem(self.checked(x)))
-        return self.head(y), GateRecord.join(records, like=x)
+        with collected() as records:
+            y = self.forward(x)
+        return y, GateRecord.join(records, like=x)
 
     def checked(self, x: Tensor) -> Tensor:
         """Images x ``(N, C, H, W)``, as they came.
@@ -136,16 +150,34 @@ def _dtype_of(layer: nn.Module | None) -> torch.dtype | None:
     return None
 
 
-def run_with_gates(parts: Iterable[Callable[[Tensor], Tensor]], x: Tensor) -> tuple[Tensor, list[GateRecord]]:
-    """Run ``parts`` in a row from x: the result, and in order a record of each part that has a gate or loops."""
-    records = []
+def in_rows(parts: Iterable[nn.Module]) -> Iterator[nn.Module]:
+    """``parts`` in order, an ``nn.Sequential`` replaced by what is in it."""
     for part in parts:
-        if isinstance(part, GATED):
-            x, record = part.forward_with_gates(x)
-            records.append(record)
+        if type(part) is nn.Sequential:
+            yield from in_rows(part)
         else:
-            x = part(x)
-    return x, records
+            yield part
+
+
+def refuse_hidden_blocks(model: Classifier, user: str) -> None:
+    """Blocks that stand in something else than rows are run, but cannot be taken apart.
+
+    Args:
+        model: the network.
+        user: what takes it apart, for the message.
+
+    Raises:
+        ValueError: a gated block that is none of ``model.blocks()``.
+    """
+    seen = set(model.blocks())
+    for name, module in model.named_modules():
+        if isinstance(module, GATED) and module not in seen:
+            kinds = {type(model.get_submodule(name[:at])).__name__ for at, sign in enumerate(name) if sign == "."}
+            inside = ", ".join(sorted(kinds - {"Sequential"})) or model.name
+            raise ValueError(
+                f"{name} of {model.name} stands inside {inside}, which {user} cannot look into; stages may be "
+                "nn.Sequential alone, so give the network without what is around it"
+            )
 
 
 def refuse_other_models(model: object, user: str) -> None:

@@ -71,9 +71,9 @@ class MobileNetV2(Classifier):
         """``(N, C, H, W)`` to ``(N, 32, H / 2, W / 2)``."""
         return nn.functional.relu6(self.bn1(self.conv1(x)))
 
-    def blocks(self) -> Iterable[nn.Module]:
-        """All blocks of all stages, in order."""
-        return (block for stage in range(len(STAGES)) for block in self.get_submodule(f"layer{stage + 1}").children())
+    def parts(self) -> Iterable[nn.Module]:
+        """The stages."""
+        return (self.get_submodule(f"layer{stage + 1}") for stage in range(len(STAGES)))
 
     def pooled(self, x: Tensor) -> Tensor:
         """Last convolution, global average pool, dropout."""

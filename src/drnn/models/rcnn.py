@@ -81,7 +81,7 @@ class RCNN(Classifier):
         """Layer 1 and its pool."""
         return self.pool(self.normalise(torch.relu(self.conv1(x))))
 
-    def blocks(self) -> Iterable[nn.Module]:
+    def parts(self) -> Iterable[nn.Module]:
         """Four recurrent layers, a pool in the middle."""
         first, second, third, fourth = self.layers
         return (first, self.dropout, second, self.pool, self.dropout, third, self.dropout, fourth)

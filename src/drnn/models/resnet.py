@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain
 from typing import Any
 
 import torch
@@ -122,9 +121,9 @@ class ResNet(Classifier):
             x = torch.relu(x)
         return nn.functional.max_pool2d(x, 3, 2, 1) if self.spec.stem == "imagenet" else x
 
-    def blocks(self) -> Iterable[nn.Module]:
-        """All blocks of all stages, in order."""
-        return chain.from_iterable(self.get_submodule(stage).children() for stage in self.stages)
+    def parts(self) -> Iterable[nn.Module]:
+        """The stages."""
+        return map(self.get_submodule, self.stages)
 
     def pooled(self, x: Tensor) -> Tensor:
         """Global average pool."""

@@ -40,10 +40,7 @@ class TimmMethods(Classifier):
 
     def forward_features(self, x: Tensor) -> Tensor:
         """``(N, C, H, W)`` to the last stage's output."""
-        x = self.stem(self.checked(x))
-        for block in self.blocks():
-            x = block(x)
-        return x
+        return self.features(x)
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         """The last stage's output to logits ``(N, K)``, or to what the classifier reads."""
