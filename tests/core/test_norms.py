@@ -143,3 +143,12 @@ def test_norms_whose_weight_another_layer_makes_still_know_their_group():
         found.append([buffers[name] for name in sorted(buffers) if "skipped" in name or "running" in name])
     for plain, made in zip(*found, strict=True):
         torch.testing.assert_close(plain, made)
+
+
+def test_second_derivatives_of_the_masked_form_are_refused():
+    """They would leave out how the statistics depend on x."""
+    x = torch.randn(6, 3, 4, 4, requires_grad=True)
+    groups = LoopGroups(torch.ones(6, dtype=torch.bool), torch.tensor([True] * 3 + [False] * 3))
+    (first,) = torch.autograd.grad(DecisionBatchNorm2d(3)(x, 0, groups).square().sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        first.square().sum().backward()

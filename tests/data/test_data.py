@@ -214,3 +214,13 @@ def test_real_cifar10(cifar10):
     assert torch.bincount(data.test_labels).tolist() == [1000] * 10
     mean = data.train_images.double().mean((0, 2, 3)) / 255
     assert mean.tolist() == pytest.approx(CIFAR10_MEAN, abs=1e-4)
+
+
+def test_gradients_go_through_a_normalisation_that_inference_used_first():
+    normalize, images = Normalize((0.123, 0.456), (0.2, 0.3)), torch.ones(1, 2, 3, 3, dtype=torch.uint8)
+    with torch.inference_mode():
+        normalize(images)
+    x = images.float().requires_grad_()
+    normalize(x).sum().backward()
+    assert x.grad is not None
+    torch.testing.assert_close(x.grad[0, :, 0, 0], 1 / (255 * torch.tensor([0.2, 0.3])))

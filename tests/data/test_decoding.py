@@ -47,6 +47,29 @@ def test_sixteen_bits_are_scaled_to_eight():
     assert torch.equal(pixels, torch.from_numpy(eight.astype(np.uint8)).expand(3, 7, 9))
 
 
+def floats(values):
+    buffer = io.BytesIO()
+    Image.fromarray(np.asarray(values, dtype=np.float32)).save(buffer, "TIFF")
+    return Record("it.tif", buffer.getvalue(), 0)
+
+
+@pytest.mark.parametrize("scale", [1 / 255, 1, 257])
+def test_fractions_and_floats_of_eight_and_sixteen_bits_are_told_by_their_range(scale):
+    eight = np.arange(63).reshape(7, 9) * 4 + 7
+    pixels = decode(floats(eight * scale))
+    assert torch.equal(pixels, torch.from_numpy(eight.astype(np.uint8)).expand(3, 7, 9))
+
+
+@pytest.mark.parametrize(
+    ("worst", "words"), [(-1000.0, "-1000 to 200"), (70000.0, "0 to 70000"), (np.inf, "inf"), (np.nan, "nan")]
+)
+def test_floats_of_no_known_range_are_named(worst, words):
+    values = np.zeros((7, 9))
+    values[1, 2], values[3, 4] = 200.0, worst
+    with pytest.raises(ValueError, match=rf"it\.tif cannot be decoded.*{words}"):
+        decode(floats(values))
+
+
 @pytest.mark.filterwarnings("ignore:'mode' parameter is deprecated")
 @pytest.mark.parametrize("content", [b"", b"no image", picture("RGB", format="PNG")[:60]])
 def test_an_unreadable_image_is_named(content):

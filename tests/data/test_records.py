@@ -129,6 +129,28 @@ def test_rows_of_a_hugging_face_set_that_cannot_be_used_are_named(labels, images
         load_streamed("huggingface", tmp_path, 8)
 
 
+@pytest.mark.parametrize(
+    ("label", "message"),
+    [
+        (CLASSES[::-1], "classes of the split 'test' of .* are .*, those of the split 'train' of "),
+        (None, "the split 'test' of .* has 0 columns of type ClassLabel"),
+    ],
+)
+def test_splits_of_a_hugging_face_set_that_do_not_fit_together_are_refused(label, message, tmp_path):
+    datasets = pytest.importorskip("datasets", reason="Hugging Face datasets is an extra: pip install 'drnn[hub]'")
+
+    def rows(kind):
+        features = datasets.Features({"image": datasets.Image(), "label": kind})
+        shown = [{"bytes": b"x", "path": None}] * 3
+        return datasets.Dataset.from_dict({"image": shown, "label": [0, 1, 2]}, features=features)
+
+    test = datasets.Value("int64") if label is None else datasets.ClassLabel(names=list(label))
+    parts = {"train": rows(datasets.ClassLabel(names=list(CLASSES))), "test": rows(test)}
+    datasets.DatasetDict(parts).save_to_disk(str(tmp_path))
+    with pytest.raises(ValueError, match=message):
+        load_streamed("huggingface", tmp_path, 8)
+
+
 def test_missing_and_differing_parts_are_named(folder, tmp_path):
     with pytest.raises(FileNotFoundError, match="has no folder train"):
         load_streamed("imagefolder", tmp_path, 32)

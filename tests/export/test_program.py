@@ -114,3 +114,16 @@ def test_files_that_are_none_of_ours_are_named(tmp_path):
         load_program(tmp_path / "missing.pt2")
     with pytest.raises(ValueError, match="damaged, or not made by drnn export"):
         load_program(tmp_path / "text.pt2")
+
+
+@pytest.mark.filterwarnings("ignore:The given buffer is not writable")  # torch 2.11, about its own loader
+def test_a_reloaded_program_is_a_module_like_others(tmp_path):
+    model = small_network()
+    export_program(model, tmp_path / "net.pt2", form="dense")
+    network, x = load_program(tmp_path / "net.pt2"), torch.randn(2, 3, 11, 8)
+    assert network.eval() is network
+    assert torch.nn.Sequential(network).eval()(x)[0].shape == (2, 10)
+    with pytest.raises(ValueError, match="train the network that it was made of"):
+        network.train()
+    with pytest.raises(TypeError, match="thresholds as ndarray received"):
+        network(x, network.thresholds.numpy())

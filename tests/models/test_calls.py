@@ -131,3 +131,14 @@ def test_records_are_not_kept_after_an_error():
         model.forward_with_gates(images(model))
     handle.remove()
     assert model.forward_with_gates(images(model))[1].executed.shape == (4, 4)
+
+
+def test_a_block_without_norms_leaves_its_input_alone():
+    model = drnn.create_model("preresnet110_cifar", blocks=(2, 2, 2)).eval()
+    for block in model.blocks():
+        block.bn1 = block.bn2 = nn.Identity()
+    block, x = next(iter(model.blocks())), torch.randn(2, 16, 8, 8)
+    before = x.clone()
+    found = block(x)
+    assert torch.equal(x, before)
+    torch.testing.assert_close(found, x + block.conv2(block.conv1(x.relu()).relu()))

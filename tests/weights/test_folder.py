@@ -81,3 +81,12 @@ def test_somebodys_own_readme_stays(tmp_path, text):
     for license in ("mit", "bsd-3-clause"):
         save_pretrained(model, tmp_path, card=Card.of(model, license=license))
         assert f"license: {license}" in (tmp_path / "README.md").read_text()
+
+
+def test_opening_a_folder_draws_no_random_numbers(tmp_path):
+    save_pretrained(create_model("dr_resnet_digits"), tmp_path / "net")
+    torch.manual_seed(0)
+    expected = torch.rand(3)
+    torch.manual_seed(0)
+    from_pretrained(tmp_path / "net")
+    assert torch.equal(torch.rand(3), expected)

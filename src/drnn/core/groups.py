@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 
 class GroupNumbers(NamedTuple):
@@ -113,7 +114,8 @@ class NormalizeGroups(torch.autograd.Function):
 
         dx = weight * inverse * (dy - sum(dy) / n - (x - centre) * inverse^2 * sum(dy * (x - centre)) / n)
 
-    without the sums for images of neither group, and where a group has not enough values.
+    without the sums for images of neither group, and where a group has not enough values. There is no second
+    derivative: centre and inverse come in as numbers.
 
     Args:
         x: ``(N, C, H, W)``.
@@ -138,6 +140,7 @@ class NormalizeGroups(torch.autograd.Function):
         return torch.addcmul(bias[:, None, None], centred, scale_of_image).to(x.dtype)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         """Gradients of x, weight and bias."""
         (kept, own, scale, inverse), (dy,), groups = ctx.saved_tensors, gradients, ctx.groups

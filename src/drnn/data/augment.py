@@ -108,7 +108,8 @@ class Cutout:
 @cache
 def _colour(values: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
     """``(C, 1, 1)``, copied there once: a copy from the host would wait for the device at every batch."""
-    return torch.tensor(values, dtype=dtype, device=device)[:, None, None]
+    with torch.inference_mode(False):  # whoever asks first
+        return torch.tensor(values, dtype=dtype, device=device)[:, None, None]
 
 
 class ChannelStatistics(Protocol):
@@ -147,5 +148,6 @@ class Normalize:
 @cache
 def _constants(mean: tuple[float, ...], std: tuple[float, ...], device: torch.device) -> tuple[Tensor, Tensor]:
     """On the device once: a step that is recorded as a graph may not copy from the host."""
-    centre, spread = (torch.tensor(values, device=device)[:, None, None] for values in (mean, std))
-    return 255 * centre, 1 / (255 * spread)
+    with torch.inference_mode(False):  # whoever asks first; gradients go through it for others
+        centre, spread = (torch.tensor(values, device=device)[:, None, None] for values in (mean, std))
+        return 255 * centre, 1 / (255 * spread)

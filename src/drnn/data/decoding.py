@@ -121,14 +121,24 @@ def _to_eight_bits(image: Image.Image, mode: str) -> Image.Image:
         values = np.asarray(image).astype(np.float64)
         image = Image.fromarray((values / _step(image, values)).clip(0, 255).round().astype(np.uint8))
     elif image.mode == "F":
-        values = np.nan_to_num(np.asarray(image, dtype=np.float64))
-        scale = 255.0 if values.max(initial=0) <= 1 else 1.0
-        image = Image.fromarray((values * scale).clip(0, 255).round().astype(np.uint8))
+        values = np.asarray(image, dtype=np.float64)
+        image = Image.fromarray((values * _scale(values)).round().astype(np.uint8))
     if image.has_transparency_data:
         shown = image.convert("RGBA")
         paper = Image.new("RGBA", shown.size, "white")
         image = Image.alpha_composite(paper, shown)
     return image.convert(mode)
+
+
+def _scale(values: np.ndarray) -> float:
+    """What makes 8 bits of numbers in floating point, by their range: fractions, or those of 8 or of 16 bits."""
+    lowest, highest = float(values.min(initial=0)), float(values.max(initial=0))
+    if not 0 <= lowest <= highest <= 65535:
+        raise UnreadableImage(
+            f"numbers in floating point from {lowest:g} to {highest:g}; save the picture with fractions of 1, or with "
+            "8 or 16 bits"
+        )
+    return 255.0 if highest <= 1 else 1.0 if highest <= 255 else 1 / 257
 
 
 def _step(image: Image.Image, values: np.ndarray) -> int:

@@ -105,10 +105,16 @@ def hugging_face(root: Path) -> RecordSplits:
         if name is None:
             raise ValueError(f"{root} has the splits {', '.join(found)}; one of {', '.join(names)} is needed")
         splits[f"the split {name!r} of {root}"] = found[name]
-    features = next(iter(splits.values())).features
-    image, label = (_column(root, features, kind) for kind in (datasets.Image, datasets.ClassLabel))
-    parts = []
+    parts, classes = [], {}
     for where, split in splits.items():
+        image, label = (_column(where, split.features, kind) for kind in (datasets.Image, datasets.ClassLabel))
+        classes[where] = tuple(split.features[label].names)
+        first = next(iter(classes))
+        if classes[where] != classes[first]:
+            raise ValueError(
+                f"classes of {where} are {', '.join(classes[where])}, those of {first} {', '.join(classes[first])}; "
+                "give both the same names in the same order and save the set again"
+            )
         encoded = split.cast_column(image, datasets.Image(decode=False))
         images, labels = encoded.data.column(image), encoded[label][:]
         missing = images.flatten()[images.type.get_field_index("bytes")].null_count, labels.count(None)
@@ -117,16 +123,16 @@ def hugging_face(root: Path) -> RecordSplits:
                 f"{where} has {missing[0]} rows without an image and {missing[1]} without a label; "
                 "leave them out and save the set again"
             )
-        _check_labels(where, labels, len(features[label].names))
+        _check_labels(where, labels, len(classes[where]))
         parts.append(HuggingFaceRecords(encoded, image, label))
     train, test = parts
-    return RecordSplits(train, test, tuple(features[label].names))
+    return RecordSplits(train, test, next(iter(classes.values())))
 
 
-def _column(root: Path, features: dict, kind: type) -> str:
+def _column(where: str, features: dict, kind: type) -> str:
     names = [name for name, feature in features.items() if isinstance(feature, kind)]
     if len(names) != 1:
-        raise ValueError(f"{root} has {len(names)} columns of type {kind.__name__}; exactly one is needed")
+        raise ValueError(f"{where} has {len(names)} columns of type {kind.__name__}; exactly one is needed")
     return names[0]
 
 

@@ -37,6 +37,7 @@ class ProgramNetwork(nn.Module):
         channels, height, width = self.preprocessing.size
         self._axes: Axes = ("N", channels, "H", "W") if any_size else ("N", channels, height, width)
         self.register_buffer("thresholds", thresholds)
+        self.eval()
 
     def forward(self, images: Tensor, thresholds: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """Run.
@@ -46,7 +47,7 @@ class ProgramNetwork(nn.Module):
             thresholds: ``(B,)``, in units of the gates' margin; those in the file by default. Higher skips more.
 
         Raises:
-            TypeError: images that are no tensor.
+            TypeError: images or thresholds that are no tensor.
             ValueError: images of another type or shape, several for a file of the form "single", another number of
                 thresholds, or NaN among them.
         """
@@ -55,12 +56,25 @@ class ProgramNetwork(nn.Module):
         refuse_other_images(images, self._axes, self.facts["form"])
         if thresholds is None:
             thresholds = self.thresholds
+        elif not isinstance(thresholds, Tensor):
+            raise TypeError(f"thresholds as {type(thresholds).__qualname__} received; give a tensor")
         else:
             refuse_other_thresholds(thresholds, len(self.thresholds))
         some = images.float() if len(images) else images.new_zeros(1, *images.shape[1:], dtype=torch.float32)
         answers = self.graph(some, thresholds.float()) if len(thresholds) else self.graph(some)
         logits, loops, macs = (part[: len(images)] for part in answers)  # conditions cannot run on none
         return logits, loops, macs
+
+    def train(self, mode: bool = True) -> "ProgramNetwork":
+        """A program computes as in evaluation, and what torch.export makes of it refuses to be told so.
+
+        Raises:
+            ValueError: ``mode``.
+        """
+        if mode:
+            raise ValueError("a program cannot be trained; train the network that it was made of, and export it again")
+        self.training = False
+        return self
 
     @torch.no_grad()
     def answer(self, images: Tensor, thresholds: Tensor) -> Prediction:

@@ -134,6 +134,6 @@ class PreActivationBlock(nn.Module):
 
     def forward(self, x: Tensor, loop: int = 0, groups: LoopGroups | None = None) -> Tensor:
         """``(N, C_in, H, W) -> (N, C_out, H / stride, W / stride)``."""
-        y = torch.relu_(normalise(self.bn1, x, loop, groups))
+        y = torch.relu(normalise(self.bn1, x, loop, groups))  # of x itself, where the norm does nothing
         shortcut = x if self.downsample is None else self.downsample(y)
         return shortcut + self.conv2(torch.relu(normalise(self.bn2, self.conv1(y), loop, groups)))

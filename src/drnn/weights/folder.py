@@ -106,7 +106,8 @@ def from_pretrained(source: str | Path, revision: str | None = None) -> Classifi
             raise FileNotFoundError(f"{folder} has no {name}; drnn.save_pretrained writes such a folder")
     config, weights = read_config(folder / CONFIG), read_weights(folder / WEIGHTS)
     check_fit(config.on_meta(), weights, str(folder / WEIGHTS))  # before memory is taken for what fits nothing
-    model = config.build()
+    with torch.random.fork_rng(devices=[]):  # its initial values are of no use
+        model = config.build()
     model.load_state_dict(weights)
     return model.eval()
 
