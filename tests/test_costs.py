@@ -245,3 +245,20 @@ def test_a_weight_that_is_made_of_others_costs_what_its_layer_does():
 def test_a_network_of_somebody_else_needs_the_size_of_its_images():
     with pytest.raises(ValueError, match=r"Sequential received without input_size; give input_size=\(C, H, W\)"):
         count_costs(torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3)))
+
+
+@pytest.mark.parametrize(
+    "make", [torch.nn.utils.parametrizations.spectral_norm, torch.nn.utils.parametrizations.orthogonal]
+)
+def test_a_weight_whose_making_keeps_numbers_costs_what_its_layer_does(make):
+    plain, made = create_model("dr_resnet_digits", width=4), create_model("dr_resnet_digits", width=4)
+    make(made.fc)
+    assert count_costs(made) == count_costs(plain)
+
+
+def test_hooks_do_not_see_what_is_counted():
+    model, seen = create_model("dr_resnet_digits", width=4), []
+    expected = count_costs(model)
+    model.layer2.register_forward_hook(lambda module, given, found: seen.append(found.numpy()))
+    assert count_costs(model) == expected
+    assert seen == []

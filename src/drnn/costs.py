@@ -15,7 +15,6 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.parametrize import ParametrizationList
 
 from drnn.core import Gate, GateRecord, RecursiveBlock
 from drnn.models.aig import AdaptiveBlock
@@ -127,8 +126,8 @@ def count_params(model: nn.Module) -> int:
 def _refuse_unknown(model: nn.Module, held: Callable[[nn.Module], dict]) -> None:
     for name, layer in model.named_modules():
         own = held(layer).keys() - ({"threshold"} if isinstance(layer, Gate) else set())
-        if isinstance(layer, ParametrizationList):
-            continue  # what it makes is a weight of the layer around it
+        if ".parametrizations." in f".{name}":
+            continue  # what is made there is a weight of the layer around it
         if own and not isinstance(layer, KNOWN) and registered_macs(layer) is None:
             kind = type(layer).__name__
             raise ValueError(
@@ -160,6 +159,8 @@ def count_costs(
     if counting not in ("plain", "paper"):
         raise ValueError(f"counting {counting!r} received; choose 'plain' or 'paper'")
     twin = set_dense(deepcopy(model).to("meta", torch.float32)).eval()
+    for layer in twin.modules():
+        layer._forward_hooks.clear()  # of whoever looks at values, which there are none of
     paper = counting == "paper"
     tally = _Tally(twin, count_norms=paper and not isinstance(model, MobileNetV2))
     with torch.no_grad():

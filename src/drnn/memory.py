@@ -38,6 +38,11 @@ def keep_freed_memory() -> bool:
     return _kept
 
 
+def is_lack_of_memory(error: RuntimeError) -> bool:
+    """Whether torch means by it what Python calls a MemoryError, on a GPU or a CPU."""
+    return type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error)
+
+
 def set_by_environment() -> bool:
     """Whether the environment says when glibc gives memory back."""
     tunables = os.environ.get("GLIBC_TUNABLES", "")

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from drnn.data.records import Record
+from drnn.data.splits import Record
 from drnn.data.streamed import cut_centre, decode, evaluation_transform
 
 

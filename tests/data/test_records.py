@@ -90,6 +90,30 @@ def test_tars_without_images_or_classes_are_named(train, test, message, tmp_path
         load_streamed("webdataset", tmp_path, 8)
 
 
+@pytest.mark.parametrize("text", ["cat\ndog\nbird", "\ufeffcat \r\ndog\r\nbird\n\n"])
+def test_names_of_classes_are_what_stands_in_the_lines(text, tmp_path):
+    for part in ("train", "val"):
+        write_shard(tmp_path / f"{part}-0.tar", 0, 1, 2)
+    (tmp_path / "classes.txt").write_bytes(text.encode())
+    assert load_streamed("webdataset", tmp_path, 8).classes == ("cat", "dog", "bird")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"cat\n\ndog\n", r"classes\.txt, line 2 is empty"),
+        (b"cat\ndog\ncat\n", r"classes\.txt names 'cat' again in line 3"),
+        (b"Stra\xdfe\n", r"classes\.txt is no UTF-8"),
+    ],
+)
+def test_lines_that_name_no_class_are_refused(content, message, tmp_path):
+    for part in ("train", "val"):
+        write_shard(tmp_path / f"{part}-0.tar", 0, 1, 2)
+    (tmp_path / "classes.txt").write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        load_streamed("webdataset", tmp_path, 8)
+
+
 def test_a_hugging_face_set_gives_the_same_images(folder, tmp_path):
     datasets = pytest.importorskip("datasets", reason="Hugging Face datasets is an extra: pip install 'drnn[hub]'")
     features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=list(CLASSES))})

@@ -1,7 +1,10 @@
 """Images read from files: the same whatever the number of readers or processes."""
 
+import os
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -63,3 +66,22 @@ def test_parts_of_a_streamed_set(folder):
     assert len(held.test_labels) == 12
     with pytest.raises(ValueError, match="61 images to train on received"):
         limit(source, 61)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_image_that_cannot_be_read_is_named_in_one_line(folder, tmp_path, workers):
+    copy = Path(shutil.copytree(folder, tmp_path / "copy"))
+    bad = sorted((copy / "val").glob("*/*"))[3]
+    bad.write_bytes(bad.read_bytes()[:40])
+    source = load_streamed("imagefolder", copy, 32, workers=workers)
+    with pytest.raises(ValueError, match="cannot be decoded") as caught:
+        list(source.test_batches(4))
+    assert str(caught.value).startswith(str(bad))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_reader_that_dies_is_told_with_what_to_do(folder, monkeypatch):
+    source = load_streamed("imagefolder", folder, 32, workers=1)
+    monkeypatch.setattr("drnn.data.streamed.Decoded.__getitem__", lambda *given: os._exit(9))
+    with pytest.raises(OSError, match="a process that reads images ended"):
+        list(source.test_batches(4))

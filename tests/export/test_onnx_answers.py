@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from drnn import create_model, export_onnx, load_onnx
-from drnn.core import OpenGate
+from drnn.core import OpenGate, RecursiveBlock
 from drnn.costs import count_costs
 from drnn.export import OnnxNetwork, verify
 from drnn.export.network import looping_blocks, read_thresholds
@@ -130,3 +130,12 @@ def test_recursion_without_gates_and_preactivation_bodies_export(tmp_path):
     for spec in (replace(SPEC, gate=None, target_rate=None), replace(SPEC, body="preact")):
         result = export_onnx(small_network(spec), tmp_path / "net.onnx", form="loop")
         assert result.difference < 1e-5
+
+
+@pytest.mark.parametrize("norms", ["once", "folded"])
+def test_convolutions_with_a_bias_keep_it(tmp_path, norms):
+    model = small_network()
+    body = next(block for block in model.modules() if isinstance(block, RecursiveBlock)).body
+    own = body.conv1
+    body.conv1 = torch.nn.Conv2d(own.in_channels, own.out_channels, own.kernel_size, own.stride, own.padding)
+    assert export_onnx(model, tmp_path / "net.onnx", norms=norms).difference < 1e-4

@@ -8,7 +8,7 @@ from torchvision.transforms import v2
 
 from drnn.data import StreamedDataset
 from drnn.data.decoding import MAX_PIXELS, UnreadableImage
-from drnn.data.records import Record
+from drnn.data.splits import Record
 from drnn.data.streamed import decode
 from drnn.prediction.images import read_image
 

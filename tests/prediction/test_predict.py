@@ -162,3 +162,14 @@ def test_what_cannot_be_opened_below_a_folder_is_named(run, tmp_path, monkeypatc
     assert "link.png skipped: No such file or directory" in shown.err
     assert "closed skipped: a folder that cannot be read: Permission denied" in shown.err
     assert shown.err.count("skipped") == 2
+
+
+def test_gates_that_draw_lots_answer_the_same_each_time(tmp_path, odd, capsys):
+    recipe = replace(find_recipe("digits"), epochs=1, threads=1, gate_noise="always")
+    train(recipe, tmp_path / "run", progress=False)
+    said = []
+    for _ in range(3):
+        assert main(["predict", str(tmp_path / "run"), str(odd), "--format", "csv"]) == 0
+        said.append(capsys.readouterr().out)
+        torch.rand(7)
+    assert said[0] == said[1] == said[2]

@@ -232,3 +232,20 @@ def test_a_place_that_cannot_be_written_is_told_before_the_run_is_evaluated(plac
     monkeypatch.setattr("drnn.reproduce.release.evaluate_source", lambda *_: pytest.fail("evaluated"))
     assert main(["release", str(runs[0]), str(tmp_path / place)]) == 2
     assert "file is no folder; name another place" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["budget.json", "config.json", "model-ema.safetensors"])
+def test_files_of_somebody_else_are_neither_replaced_nor_removed(name, made, tmp_path, capsys):
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / name).write_text("{}")
+    assert main(["release", str(made[0]), str(folder)]) == 2
+    assert f"{name} is there, and is of no release" in capsys.readouterr().err
+    assert contents(folder) == {name: b"{}"}
+
+
+def test_a_release_needs_a_name(made, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["release", str(made[0]), ""]) == 2
+    assert "name the folder to write" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []

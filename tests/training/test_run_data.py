@@ -11,7 +11,7 @@ from PIL import Image
 
 from drnn.cli.main import main
 from drnn.reproduce.release import release
-from drnn.training import Recipe, train
+from drnn.training import Recipe, find_recipe, train
 from drnn.training.checkpoint import load_run
 from drnn.training.run_data import DATA, data_fields, require_classes
 from drnn.training.run_folder import open_run
@@ -169,3 +169,12 @@ def test_a_release_remembers_too(finished, tmp_path):
         (tmp_path / DATA).rename(finished / DATA)
     assert not (tmp_path / "given" / DATA).exists()
     assert torch.isfinite(load_run(tmp_path / "given", other).model(torch.zeros(1, 3, 8, 8))).all()
+
+
+def test_a_run_that_was_to_fetch_its_data_is_opened_without_fetching(tmp_path):
+    recipe = replace(find_recipe("cifar10-dr16"), download=True)
+    with ExitStack() as held:
+        open_run(tmp_path / "run", recipe, held)
+    with pytest.raises(FileNotFoundError, match="no CIFAR-10 in"):
+        load_run(tmp_path / "run", str(tmp_path / "typo"))
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]

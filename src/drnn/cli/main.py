@@ -11,7 +11,7 @@ from difflib import get_close_matches
 from importlib import import_module
 from threading import current_thread, main_thread
 
-from drnn.memory import keep_freed_memory
+from drnn.memory import is_lack_of_memory, keep_freed_memory
 
 VERBS = {
     "train": "train a network by a recipe, evaluate it, and keep the run in a folder",
@@ -137,6 +137,12 @@ def main(argv: list[str] | None = None) -> int:
             f"drnn {verb}: {package} is not installed; get it with: pip install 'drnn[{EXTRAS[package]}]'",
             file=sys.stderr,
         )
+        return 2
+    except RuntimeError as error:
+        if not is_lack_of_memory(error):
+            raise
+        first, *_ = str(error).splitlines()
+        print(f"drnn {verb}: out of memory; fewer images at a time need less ({first})", file=sys.stderr)
         return 2
     except KeyboardInterrupt as error:
         print(f"drnn {verb}: {error or 'interrupted'}", file=sys.stderr)

@@ -25,6 +25,8 @@ def run(argv: list[str]) -> None:
         help="the moving average of the weights instead of the last, of a run that has one",
     )  # fmt: skip
     options = parser.parse_args(argv)
+    if not options.folder:
+        raise ValueError("an empty name received for the release; name the folder to write")
     source, folder = Path(options.run), Path(options.folder)
     card = release(source, folder, options.data_root, options.license, options.average)
     kind = ", a moving average of the weights" if options.average else ""

@@ -3,32 +3,13 @@
 Each is a sequence of ``(name, encoded bytes, label)``, read by number, so that an epoch can go on anywhere.
 """
 
-import tarfile
-from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from itertools import accumulate
 from pathlib import Path
-from typing import NamedTuple
 
-TRAIN, TEST = ("train",), ("val", "validation", "test")
-
-
-class Record(NamedTuple):
-    """An encoded image: where it is from, its bytes, its label."""
-
-    name: str
-    content: bytes
-    label: int
-
-
-class RecordSplits(NamedTuple):
-    """A data set's two parts, and its K class names."""
-
-    train: Sequence[Record]
-    test: Sequence[Record]
-    classes: tuple[str, ...]
+from drnn.data.splits import TEST, TRAIN, Record, RecordSplits, check_labels
+from drnn.data.tars import web_dataset
 
 
 @dataclass(frozen=True)
@@ -123,7 +104,7 @@ def hugging_face(root: Path) -> RecordSplits:
                 f"{where} has {missing[0]} rows without an image and {missing[1]} without a label; "
                 "leave them out and save the set again"
             )
-        _check_labels(where, labels, len(classes[where]))
+        check_labels(where, labels, len(classes[where]))
         parts.append(HuggingFaceRecords(encoded, image, label))
     train, test = parts
     return RecordSplits(train, test, next(iter(classes.values())))
@@ -134,89 +115,6 @@ def _column(where: str, features: dict, kind: type) -> str:
     if len(names) != 1:
         raise ValueError(f"{where} has {len(names)} columns of type {kind.__name__}; exactly one is needed")
     return names[0]
-
-
-class TarRecords(Sequence):
-    """Shards: in each, pairs ``KEY.jpg`` (or png, webp, ...) and ``KEY.cls``, the label as a decimal number.
-
-    Their headers are read once, the contents when asked for.
-    """
-
-    def __init__(self, shards: list[Path]):
-        self.shards, self.places = shards, [_index(shard) for shard in shards]
-        self.ends = list(accumulate(len(places) for places in self.places))
-
-    def __len__(self) -> int:
-        return self.ends[-1] if self.ends else 0
-
-    def __getitem__(self, index):
-        shard = bisect_right(self.ends, index)
-        if not 0 <= index < len(self):
-            raise IndexError(f"record {index} asked of {len(self)}")
-        name, offset, size, label = self.places[shard][index - (self.ends[shard - 1] if shard else 0)]
-        with open(self.shards[shard], "rb") as file:
-            file.seek(offset)
-            return Record(f"{self.shards[shard]}:{name}", file.read(size), label)
-
-
-def _index(shard: Path) -> list[tuple[str, int, int, int]]:
-    images, labels, repeated = {}, {}, set()
-    try:
-        with tarfile.open(shard, "r:") as archive:
-            for member in archive:
-                key, _, ending = member.name.rpartition(".")
-                if ending == "cls":
-                    content = archive.extractfile(member)
-                    assert content is not None
-                    repeated |= {key} & labels.keys()
-                    labels[key] = int(content.read())
-                elif member.isfile() and ending.lower() in ("jpg", "jpeg", "png", "webp", "gif"):
-                    repeated |= {key} & images.keys()
-                    images[key] = (member.name, member.offset_data, member.size)
-    except (tarfile.TarError, ValueError) as error:
-        raise ValueError(f"{shard} is damaged or no uncompressed tar of images and .cls labels: {error}") from error
-    if repeated:
-        raise ValueError(f"{shard}: {len(repeated)} keys occur twice, first {sorted(repeated)[:3]}; rename the entries")
-    if odd := sorted(images.keys() ^ labels.keys()):
-        raise ValueError(f"{shard}: {len(odd)} images without a label or labels without an image, first {odd[:3]}")
-    return [(*images[key], labels[key]) for key in sorted(images)]
-
-
-def web_dataset(root: Path) -> RecordSplits:
-    """``root/train-*.tar`` and ``root/val-*.tar`` (or ``validation-``, ``test-``); class names in ``root/classes.txt``.
-
-    Without that file the classes are the numbers up to the highest label.
-
-    Raises:
-        FileNotFoundError: no shards of a part.
-        ValueError: a damaged shard, a key twice in one, a part without images, or a label that has no class.
-    """
-    parts = {}
-    for names in (TRAIN, TEST):
-        found = ((f"{root}/{name}-*.tar", sorted(root.glob(f"{name}-*.tar"))) for name in names)
-        where, shards = next((each for each in found if each[1]), ("", []))
-        if not shards:
-            raise FileNotFoundError(f"{root} has no {' or '.join(f'{name}-*.tar' for name in names)}")
-        parts[where] = TarRecords(shards)
-    labels = {where: [label for places in part.places for *_, label in places] for where, part in parts.items()}
-    listed, highest = root / "classes.txt", max((max(found) for found in labels.values() if found), default=-1)
-    classes = listed.read_text("utf-8").split("\n") if listed.is_file() else [str(n) for n in range(highest + 1)]
-    classes = tuple(name for name in classes if name)
-    for where, found in labels.items():
-        _check_labels(where, found, len(classes))
-    train, test = parts.values()
-    return RecordSplits(train, test, classes)
-
-
-def _check_labels(part: str, labels: Sequence[int], num_classes: int) -> None:
-    """ValueError, which names the part, where it holds no images or a label that has no class."""
-    if not labels:
-        raise ValueError(f"{part} holds no images; put some there, or leave the part out")
-    if wrong := [label for label in (min(labels), max(labels)) if not 0 <= label < num_classes]:
-        raise ValueError(
-            f"{part} holds the label {wrong[0]}, and the {num_classes} classes are 0..{num_classes - 1}; mend it, or "
-            "take a part whose labels are known"
-        )
 
 
 RECORDS: dict[str, Callable[[Path], RecordSplits]] = {

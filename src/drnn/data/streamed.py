@@ -13,9 +13,9 @@ from torch.utils.data import DataLoader, Subset
 
 from drnn.data.batches import ALONE, EpochPlan, Share, part_of
 from drnn.data.decoding import UnreadableImage, decode_file
-from drnn.data.records import Record
 from drnn.data.seeds import seed_of
 from drnn.data.source import Augmentation
+from drnn.data.splits import Record
 from drnn.models.preprocessing import IMAGENET_MEAN, IMAGENET_STD, SMALL, TEST_RESIZE
 
 if TYPE_CHECKING:
@@ -90,12 +90,21 @@ class StreamedDataset:
         yield from self._load(Decoded(self.test, evaluation_transform(self.side)), batches)
 
     def _load(self, images: "Decoded", batches: list[list[tuple[int, int]]]) -> Iterator[tuple[Tensor, Tensor]]:
-        return iter(
-            DataLoader(
-                images, batch_sampler=batches, num_workers=self.workers, pin_memory=torch.cuda.is_available(),
-                worker_init_fn=leave_signals_to_the_parent, generator=torch.Generator(),
-            )  # type: ignore[arg-type]
-        )  # fmt: skip
+        loader = DataLoader(
+            images, batch_sampler=batches, num_workers=self.workers, pin_memory=torch.cuda.is_available(),
+            worker_init_fn=leave_signals_to_the_parent, generator=torch.Generator(),
+        )  # type: ignore[arg-type]  # fmt: skip
+        try:
+            yield from loader
+        except ValueError as error:
+            raise ValueError(_last_words(error)) from error
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
+            raise OSError(
+                f"a process that reads images ended ({str(error).splitlines()[0]}); where memory, or shared "
+                "memory in a container, is short, fewer need less: set workers to 1, or 0 for none"
+            ) from error
 
     @cached_property
     def test_images(self) -> Tensor:
@@ -106,6 +115,12 @@ class StreamedDataset:
     def test_labels(self) -> Tensor:
         """All test labels, int64 ``(N,)``."""
         return torch.tensor([record.label for record in self.test])
+
+
+def _last_words(error: ValueError) -> str:
+    """What an error says: one of another process comes with the lines of code that it passed, and says it last."""
+    words = str(error)
+    return words.rstrip().splitlines()[-1].partition(": ")[2] if words.startswith("Caught ") else words
 
 
 @dataclass(frozen=True)

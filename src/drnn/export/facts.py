@@ -2,7 +2,7 @@
 
 from drnn.export.network import ExportableNetwork, check_preprocessing
 from drnn.models import Classifier, Preprocessing
-from drnn.models.classifier import refuse_other_models
+from drnn.models.refusals import refuse_other_models
 from drnn.weights.config import class_names
 from drnn.weights.preprocessing import preprocessing_of
 

@@ -16,7 +16,7 @@ from drnn.export.norms import NORM_PLACEMENTS, place_norms
 from drnn.inference.folded_conv import FoldedConv2d
 from drnn.models import Classifier, Preprocessing, set_dense
 from drnn.models.aig import AdaptiveBlock
-from drnn.models.classifier import refuse_hidden_blocks
+from drnn.models.refusals import refuse_hidden_blocks
 
 FORMS: dict[str, type[GraphBlock]] = {
     "branches": BranchingBlock,

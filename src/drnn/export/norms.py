@@ -51,6 +51,8 @@ class NormedConv(nn.Module):
         super().__init__()
         self.conv = conv
         scales, shifts = affines(norm, num_loops)
+        if conv.bias is not None:
+            shifts = shifts + conv.bias.detach() * scales
         # cloned: rows of one tensor share its memory, and a graph's branches may not read memory twice
         self.scales = nn.ParameterList([scale.clone() for scale in scales])
         self.shifts = nn.ParameterList([shift.clone() for shift in shifts])

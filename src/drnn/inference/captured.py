@@ -11,7 +11,8 @@ from drnn.inference.folded_blocks import refuse_folded_training
 from drnn.inference.folded_gate import FoldedGate
 from drnn.inference.recordings import Recordings, Work
 from drnn.models import Classifier
-from drnn.models.classifier import GATED, refuse_hidden_blocks
+from drnn.models.classifier import GATED
+from drnn.models.refusals import refuse_hidden_blocks
 
 
 class Stretch(nn.Module):

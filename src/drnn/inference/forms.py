@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from drnn.models import Classifier, set_dense
-from drnn.models.classifier import GATED, refuse_training
+from drnn.models.classifier import GATED
+from drnn.models.refusals import refuse_training
 from drnn.timing import time_pairs
 
 AnyClassifier = TypeVar("AnyClassifier", bound=Classifier)

@@ -21,7 +21,8 @@ from drnn.inference.laid_out import can_fuse
 from drnn.inference.shared_conv import fold_loops
 from drnn.models import Classifier, set_dense
 from drnn.models.blocks import InvertedResidual, PreActivationBlock, ResidualBlock
-from drnn.models.classifier import GATED, refuse_other_models
+from drnn.models.classifier import GATED
+from drnn.models.refusals import refuse_other_models
 from drnn.timing import time_pairs
 
 STEM_AND_HEAD = (("conv1", "bn1"), ("conv2", "bn2"))

@@ -159,62 +159,6 @@ def in_rows(parts: Iterable[nn.Module]) -> Iterator[nn.Module]:
             yield part
 
 
-def refuse_hidden_blocks(model: Classifier, user: str) -> None:
-    """Blocks that stand in something else than rows are run, but cannot be taken apart.
-
-    Args:
-        model: the network.
-        user: what takes it apart, for the message.
-
-    Raises:
-        ValueError: a gated block that is none of ``model.blocks()``.
-    """
-    seen = set(model.blocks())
-    for name, module in model.named_modules():
-        if isinstance(module, GATED) and module not in seen:
-            kinds = {type(model.get_submodule(name[:at])).__name__ for at, sign in enumerate(name) if sign == "."}
-            inside = ", ".join(sorted(kinds - {"Sequential"})) or model.name
-            raise ValueError(
-                f"{name} of {model.name} stands inside {inside}, which {user} cannot look into; stages may be "
-                "nn.Sequential alone, so give the network without what is around it"
-            )
-
-
-def refuse_other_models(model: object, user: str) -> None:
-    """Only networks of this library say what their blocks are.
-
-    Args:
-        model: what was received.
-        user: what needs that, for the message.
-
-    Raises:
-        TypeError: not a `Classifier`.
-    """
-    if isinstance(model, Classifier):
-        return
-    inner = [name for name in ("module", "_orig_mod") if isinstance(getattr(model, name, None), Classifier)]
-    way = (
-        f"give the one inside: model.{inner[0]}" if inner else "as drnn.create_model and drnn.from_pretrained give them"
-    )
-    raise TypeError(
-        f"{type(model).__module__}.{type(model).__qualname__} received; {user} takes networks of drnn.models, {way}"
-    )
-
-
-def refuse_training(model: Classifier, why: str) -> None:
-    """In training mode norms take the statistics of a batch.
-
-    Args:
-        model: what was received.
-        why: that must not be.
-
-    Raises:
-        ValueError: a part of it is in training mode.
-    """
-    if any(module.training for module in model.modules()):
-        raise ValueError(f"{model.name} is in training mode, at least in part; call model.eval() first: {why}")
-
-
 def set_dense(model: nn.Module, dense: bool = True) -> nn.Module:
     """Switch every gated block of ``model`` to the form without data-dependent shapes, or back; returns the model."""
     for module in model.modules():

@@ -12,8 +12,9 @@ from drnn.costs import Costs, count_costs
 from drnn.data import Normalize
 from drnn.data.transfer import to_device
 from drnn.models import Classifier, Preprocessing
-from drnn.models.classifier import refuse_training
+from drnn.models.refusals import refuse_training
 from drnn.prediction.images import UnreadableImage, check_channels, read_image
+from drnn.training.evaluation import same_noise
 from drnn.weights.config import num_answers
 
 
@@ -101,7 +102,7 @@ def _classify(
     if not images:
         return []
     device = next(model.parameters()).device
-    with torch.inference_mode():
+    with torch.inference_mode(), same_noise(device):
         logits, record = model.forward_with_gates(prepare(to_device(torch.stack(images), device)))
     confidence, best = logits.softmax(1).max(1)
     columns = (best, confidence, record.executed.sum(1), costs.macs_per_image(record))

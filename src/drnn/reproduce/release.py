@@ -24,6 +24,7 @@ from drnn.training.run_folder import (
 )
 from drnn.training.state import FOLDER as CHECKPOINTS
 from drnn.weights import Card
+from drnn.weights.config import read_config
 from drnn.weights.files import WEIGHTS, fingerprint
 from drnn.weights.folder import CONFIG, pretrained_files
 
@@ -48,12 +49,21 @@ def release(
     Raises:
         FileNotFoundError: no finished run, no data set, or no average.
         OSError: the disk is full, the folder is read-only, ...; an earlier release stays as it was.
-        ValueError: ``run`` is a release, or ``folder`` the run itself or another run.
+        ValueError: ``run`` is a release, or ``folder`` the run itself or another run, or holds files of these names
+            that no release has left there.
     """
     if folder.resolve() == run.resolve():
         raise ValueError(f"{folder} received for the run and for its release; choose another folder")
     if of_a_run := [name for name in (ENVIRONMENT, SUMMARY, CHECKPOINTS) if (folder / name).exists()]:
         raise ValueError(f"{folder} received for the release, and it is a run ({of_a_run[0]} is there); choose another")
+    if own := [name for name in (WEIGHTS, DATA, METRICS, AVERAGE, BUDGET, RECIPE, CONFIG) if (folder / name).exists()]:
+        try:
+            read_config(folder / CONFIG)
+        except (OSError, ValueError) as error:
+            raise ValueError(
+                f"{folder} received for the release; {own[0]} is there, and is of no release: move it, or choose "
+                "another folder"
+            ) from error
     if (run / CONFIG).is_file():
         raise ValueError(f"{run} received for the run, and it is a released network; give the run that it was made of")
     refuse_place(folder / WEIGHTS)

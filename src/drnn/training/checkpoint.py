@@ -51,7 +51,7 @@ def load_run(folder: Path, data_root: str | None = None, average: bool = False, 
     recipe = read_recipe(folder)
     if data_root is not None:
         recipe = replace(recipe, data_root=data_root)
-    dataset = load_data(recipe)
+    dataset = load_data(replace(recipe, download=False))  # a wrong place is no place to fetch it to
     require_classes(folder, dataset)
     model = build_model(recipe, dataset)
     if average and (folder / WEIGHTS).is_file() and not (folder / AVERAGE).is_file():

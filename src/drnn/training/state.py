@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from drnn.memory import is_lack_of_memory
 from drnn.storage import write_atomically
 
 FOLDER, KEPT = "checkpoints", 2
@@ -89,7 +90,7 @@ def _read(content: bytes) -> dict:
     try:
         state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except RuntimeError as error:
-        if "can't allocate memory" in str(error):  # torch's word for a MemoryError
+        if is_lack_of_memory(error):
             raise MemoryError(str(error)) from error
         raise
     if not isinstance(state, dict) or not isinstance(state.get("metrics_bytes"), int):

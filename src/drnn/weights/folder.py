@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 
 from drnn.costs import count_params
 from drnn.models import Classifier, Preprocessing
-from drnn.models.classifier import refuse_other_models
+from drnn.models.refusals import refuse_other_models
 from drnn.storage import Write, json_text, text_writer, write_together
 from drnn.weights.card import LIBRARY, Card, readme, with_kind
 from drnn.weights.config import describe, read_config

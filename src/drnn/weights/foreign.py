@@ -5,8 +5,8 @@ from pathlib import Path
 from torch import Tensor
 
 from drnn.models import Classifier
-from drnn.models.classifier import refuse_other_models
 from drnn.models.mobilenetv2 import MobileNetV2
+from drnn.models.refusals import refuse_other_models
 from drnn.models.resnet import ResNet
 from drnn.weights.files import are_weights, fill, read_weights, unwrapped
 
