@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from drnn.core import Gate, GateRecord, RecursiveBlock
+from drnn.core.norms import is_frozen
 from drnn.models.aig import AdaptiveBlock
 from drnn.models.classifier import GATED, Classifier, set_dense
 from drnn.models.mobilenetv2 import MobileNetV2
@@ -128,7 +129,7 @@ def _refuse_unknown(model: nn.Module, held: Callable[[nn.Module], dict]) -> None
         own = held(layer).keys() - ({"threshold"} if isinstance(layer, Gate) else set())
         if ".parametrizations." in f".{name}":
             continue  # what is made there is a weight of the layer around it
-        if own and not isinstance(layer, KNOWN) and registered_macs(layer) is None:
+        if own and not isinstance(layer, KNOWN) and not is_frozen(layer) and registered_macs(layer) is None:
             kind = type(layer).__name__
             raise ValueError(
                 f"{name or 'the network'} ({kind}) holds {', '.join(sorted(own))}, and drnn.costs does not know this "
@@ -215,4 +216,4 @@ def layer_macs(layer: nn.Module, out, count_norms: bool) -> int:
         return prod(out.shape[1:]) * layer.in_channels // layer.groups * prod(layer.kernel_size)
     if isinstance(layer, nn.Linear):
         return layer.in_features * layer.out_features
-    return 2 * prod(out.shape[1:]) if count_norms and isinstance(layer, NORMS) else 0
+    return 2 * prod(out.shape[1:]) if count_norms and (isinstance(layer, NORMS) or is_frozen(layer)) else 0

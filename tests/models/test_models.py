@@ -11,6 +11,7 @@ from torchvision.ops import FrozenBatchNorm2d
 
 from drnn import create_model, list_models, set_dense, target_rate_loss
 from drnn.core import Deterministic, RecursiveBlock
+from drnn.costs import count_costs
 from drnn.inference import optimize
 from drnn.models.aig import AdaptiveBlock
 from drnn.models.rcnn import RecurrentConv2d
@@ -228,3 +229,7 @@ def test_norms_may_be_synchronised_or_frozen_by_what_torch_and_torchvision_have_
                     setattr(parent, child, made)
         torch.manual_seed(0)
         torch.testing.assert_close(model(x), expected, rtol=1e-4, atol=1e-4)
+        assert count_costs(model) == count_costs(create_model(name))
+        assert count_costs(model, counting="paper") == count_costs(create_model(name), counting="paper")
+        if name != "aig_resnet110_cifar":
+            torch.testing.assert_close(optimize(model)(x), expected, rtol=1e-4, atol=1e-4)

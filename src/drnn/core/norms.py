@@ -17,13 +17,18 @@ LEAVING = LoopGroups(arrives=True, executes=False)
 """Every image of the batch leaves at this loop; None says the same of a batch that executes it."""
 
 
+def is_frozen(layer: nn.Module) -> bool:
+    """Whether it is a norm whose statistics, weight and bias stay what they are, by the name of its class."""
+    return type(layer).__name__ in FROZEN
+
+
 def normalise(norm: nn.Module, x: Tensor, loop: int, groups: LoopGroups | None) -> Tensor:
     """``norm(x, loop, groups)``, or ``norm(x)`` of one that knows no loops.
 
     As torch, torchvision and timm put it in the place of ours to synchronise or freeze it. In training such a norm in
     a gated block takes its statistics over whatever it is given, images that leave included.
     """
-    if type(norm) in KNOW_NO_LOOPS or type(norm).__name__ in FROZEN:
+    if type(norm) in KNOW_NO_LOOPS or is_frozen(norm):
         return norm(x)
     return norm(x, loop, groups)
 

@@ -2,6 +2,8 @@
 
 from torch import nn
 
+from drnn.core.norms import is_frozen
+
 OURS = ("torch", "drnn")  # packages whose classes are known here
 HARMLESS = {"__init__", "reset_parameters", "extra_repr", "__repr__"}
 BY_PYTHON = {
@@ -41,5 +43,7 @@ def _may_differ(layer: nn.Module) -> bool:
     """Whether it, or a class of somebody else above it, says anything about how it computes."""
     if "forward" in vars(layer):
         return True
+    if is_frozen(layer) and type(layer).__module__.startswith("torchvision.") and not hasattr(layer, "act"):
+        return False
     foreign = (kind for kind in type(layer).__mro__ if kind.__module__.partition(".")[0] not in (*OURS, "builtins"))
     return any(vars(kind).keys() - HARMLESS - BY_PYTHON for kind in foreign)

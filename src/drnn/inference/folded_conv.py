@@ -7,9 +7,15 @@ from torch import Tensor, nn
 
 from drnn.core import LVBN2d
 from drnn.core.modes import autocasts, has_derivative
+from drnn.core.norms import is_frozen
 from drnn.inference.laid_out import ConvArgs, LaidOutWeights, Made, can_fuse
 
 BatchNorm = nn.BatchNorm2d | nn.SyncBatchNorm  # which compute the same in evaluation
+
+
+def is_batch_norm(part: nn.Module | None) -> bool:
+    """Whether it is a norm of torch, or one that torchvision has frozen."""
+    return isinstance(part, BatchNorm) or (isinstance(part, nn.Module) and is_frozen(part))
 
 
 def norms_of(norm: nn.Module) -> list[BatchNorm | None]:
@@ -22,7 +28,7 @@ def norms_of(norm: nn.Module) -> list[BatchNorm | None]:
         return [None]
     loops = list(norm.loops) if isinstance(norm, LVBN2d) else [norm]
     for part in loops:
-        if not isinstance(part, BatchNorm):
+        if not is_batch_norm(part):
             raise TypeError(f"{type(part).__name__} received; only batch norms can be folded into a convolution")
     return loops  # type: ignore[return-value]
 
@@ -30,7 +36,7 @@ def norms_of(norm: nn.Module) -> list[BatchNorm | None]:
 @torch.no_grad()
 def scale_and_shift(norm: BatchNorm) -> tuple[Tensor, Tensor]:
     """What the norm does in evaluation, as ``x * scale + shift``, each ``(C,)``; computed in double precision."""
-    if norm.running_mean is None or norm.running_var is None or not norm.affine:
+    if norm.running_mean is None or norm.running_var is None or norm.weight is None:
         raise ValueError(
             f"{norm} received; a norm is folded by its weight, bias and running statistics, and it has not all of them"
         )

@@ -14,7 +14,7 @@ from drnn.inference.captured import CapturedNetwork
 from drnn.inference.copied_conv import CopiedConv2d
 from drnn.inference.foldable import refuse_unfoldable
 from drnn.inference.folded_blocks import FoldedPreActivation, FoldedResidual
-from drnn.inference.folded_conv import BatchNorm, FoldedConv2d
+from drnn.inference.folded_conv import FoldedConv2d, is_batch_norm
 from drnn.inference.folded_gate import FoldedGate, can_fold, keep_threshold
 from drnn.inference.forms import refuse_other_examples
 from drnn.inference.laid_out import can_fuse
@@ -141,7 +141,7 @@ def _optimised(
     model: AnyClassifier, channels_last: bool, fuse: bool, mask: bool | None, compile: bool, share: bool
 ) -> AnyClassifier:
     for name, part in model.named_modules():
-        stem_or_head = name in chain(*STEM_AND_HEAD) and isinstance(part, nn.Conv2d | BatchNorm)
+        stem_or_head = name in chain(*STEM_AND_HEAD) and (isinstance(part, nn.Conv2d) or is_batch_norm(part))
         if isinstance(part, FOLDED) or can_fold(part) or stem_or_head:
             refuse_unfoldable(name, part)
     twin = deepcopy(model).eval()
@@ -159,7 +159,7 @@ def _optimised(
             elif isinstance(child, Gate):
                 keep_threshold(child)
     for conv, norm in STEM_AND_HEAD:
-        if isinstance(getattr(twin, norm, None), BatchNorm):
+        if is_batch_norm(getattr(twin, norm, None)):
             setattr(twin, conv, make(getattr(twin, conv), getattr(twin, norm)))
             setattr(twin, norm, nn.Identity())
     if channels_last:
