@@ -69,6 +69,7 @@ def test_a_budget_without_numbers_is_refused_and_changes_nothing():
         (lambda text: text.replace('"format": 1', '"format": 2'), "has format 2, this version reads 1"),
         (lambda text: text.replace('"closed"', '"shut"'), "is damaged"),
         (lambda text: text.replace('"closed"', "NaN"), "no number"),
+        (lambda text: text.replace('"closed"', "9" * 401), "is damaged"),
         (lambda text: json.dumps([1]), "is damaged"),
     ],
 )

@@ -20,7 +20,7 @@ from drnn.data import (
     limit,
     load_dataset,
 )
-from drnn.data.cifar10 import read_binary
+from drnn.data.cifar10 import load_cifar10, read_binary
 from drnn.models import Preprocessing
 from drnn.models.preprocessing import CIFAR10_MEAN, CIFAR10_STD
 
@@ -224,3 +224,10 @@ def test_gradients_go_through_a_normalisation_that_inference_used_first():
     normalize(x).sum().backward()
     assert x.grad is not None
     torch.testing.assert_close(x.grad[0, :, 0, 0], 1 / (255 * torch.tensor([0.2, 0.3])))
+
+
+def test_the_folder_of_python_files_may_be_where_one_stands(tmp_path, monkeypatch):
+    (tmp_path / "cifar-10-batches-py").mkdir()
+    monkeypatch.chdir(tmp_path / "cifar-10-batches-py")
+    with pytest.raises(ValueError, match="is incomplete or damaged"):
+        load_cifar10(".")

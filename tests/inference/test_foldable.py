@@ -124,3 +124,11 @@ def test_norms_without_what_is_folded_are_named(norm, said):
     model.conv1 = nn.Sequential(model.conv1)
     with pytest.raises(ValueError, match="Sequential received; only a Conv2d takes a norm in"):
         optimize(model)
+
+
+@pytest.mark.filterwarnings("ignore")  # by torch, which moves quantisation elsewhere
+def test_gates_of_a_quantised_network_stay_as_they_are():
+    model = create_model("dr_resnet_digits").eval()
+    x = torch.randn(4, 1, 8, 8)
+    quantised = torch.ao.quantization.quantize_dynamic(model, {torch.nn.Linear}, dtype=torch.qint8)
+    torch.testing.assert_close(optimize(quantised)(x), quantised(x), rtol=0, atol=1e-4)

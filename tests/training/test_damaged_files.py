@@ -142,3 +142,13 @@ def test_a_damaged_line_of_the_metrics_is_named_unless_it_is_the_last(damaged, t
 
 def test_a_run_that_logged_nothing_has_no_metrics(tmp_path):
     assert read_metrics(tmp_path) == []
+
+
+def test_a_line_without_an_error_does_not_hide_the_other_runs(tmp_path):
+    for name, line in (("bad", b'{"epoch": 5}\n'), ("good", LINE)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "recipe.yaml").write_text(recipe_text(find_recipe("digits").to_dict()))
+        (tmp_path / name / "metrics.jsonl").write_bytes(line)
+    bad, good = list_runs(tmp_path)
+    assert "has a line without test_error" in bad.state
+    assert good.last_error == 0.25

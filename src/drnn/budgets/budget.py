@@ -113,7 +113,7 @@ def _parsed(path: Path) -> Budget:
         values = json.loads(path.read_text(encoding="utf-8"))
         given = values.pop("format")
         thresholds = {gate: _number(value) for gate, value in values["thresholds"].items()}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise ValueError(f"{path} is damaged ({error!r}); run drnn calibrate again") from error
     if given != FORMAT or values.keys() != {field.name for field in fields(Budget)}:
         raise ValueError(f"{path} has format {given!r}, this version reads {FORMAT}; run drnn calibrate again")

@@ -39,7 +39,7 @@ def load_cifar10(root: str | Path = "data", download: bool = False) -> Dataset:
     for folder in (root, root / BINARY):
         if (folder / "test_batch.bin").exists():
             return _dataset(*read_binary(folder, SHA256))
-    parent = root.parent if root.name == PYTHON else root
+    parent = root.absolute().parent if root.absolute().name == PYTHON else root
     if not download and not (parent / PYTHON).is_dir():
         raise FileNotFoundError(
             f"no CIFAR-10 in {root}: it should hold {BINARY}/ or {PYTHON}/ (the official archives, unpacked); "

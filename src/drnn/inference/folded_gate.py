@@ -14,6 +14,7 @@ def can_fold(gate: nn.Module) -> bool:
         type(gate) is Gate
         and type(gate.decide) in (Deterministic, TrainingNoise)
         and type(gate.scorer) in (HiddenScorer, LinearScorer)
+        and all(isinstance(layer, nn.Linear) for layer in gate.scorer.children())  # not one of a quantised network
     )
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from drnn.training.run_folder import RECIPE, SUMMARY, read_metrics, read_recipe
+from drnn.training.run_folder import METRICS, RECIPE, SUMMARY, read_metrics, read_recipe
 from drnn.weights.folder import CONFIG
 
 
@@ -54,6 +54,9 @@ def _line(folder: Path) -> RunLine:
         metrics = read_metrics(folder)
     except ValueError as error:
         return RunLine(str(folder), recipe.model, 0, recipe.epochs, None, None, None, str(error))
+    if lacking := [line for line in metrics if not {"test_error", "mean_loops"} <= line.keys()]:
+        state = f"{folder / METRICS} has a line without test_error or mean_loops: {lacking[0]}"
+        return RunLine(str(folder), recipe.model, len(metrics), recipe.epochs, None, None, None, state)
     errors = [line["test_error"] for line in metrics]
     ended = (folder / SUMMARY).is_file() or (folder / CONFIG).is_file()  # a released run has no summary
     state = "finished" if ended else "unfinished"
