@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+import torch.nn.utils.prune
 from torch.utils.flop_counter import FlopCounterMode
 
 from drnn import create_model
@@ -260,5 +261,8 @@ def test_hooks_do_not_see_what_is_counted():
     model, seen = create_model("dr_resnet_digits", width=4), []
     expected = count_costs(model)
     model.layer2.register_forward_hook(lambda module, given, found: seen.append(found.numpy()))
+    model.layer2.register_forward_pre_hook(lambda module, given: seen.append(given[0].numpy()))
+    with torch.no_grad():  # torch copies no weights that have a history
+        torch.nn.utils.prune.l1_unstructured(model.fc, "weight", 0.5)
     assert count_costs(model) == expected
     assert seen == []

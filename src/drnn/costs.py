@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from drnn.core import Gate, GateRecord, RecursiveBlock
+from drnn.core.modes import drop_hooks
 from drnn.core.norms import is_frozen
 from drnn.models.aig import AdaptiveBlock
 from drnn.models.classifier import GATED, Classifier, set_dense
@@ -159,9 +160,7 @@ def count_costs(
     _refuse_unknown(model, lambda layer: layer._parameters | layer._buffers)
     if counting not in ("plain", "paper"):
         raise ValueError(f"counting {counting!r} received; choose 'plain' or 'paper'")
-    twin = set_dense(deepcopy(model).to("meta", torch.float32)).eval()
-    for layer in twin.modules():
-        layer._forward_hooks.clear()  # of whoever looks at values, which there are none of
+    twin = set_dense(drop_hooks(deepcopy(model)).to("meta", torch.float32)).eval()
     paper = counting == "paper"
     tally = _Tally(twin, count_norms=paper and not isinstance(model, MobileNetV2))
     with torch.no_grad():

@@ -53,6 +53,15 @@ def floats(values):
     return Record("it.tif", buffer.getvalue(), 0)
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "mean"),
+    [(0, 255.4, 127.6), (0, 256, 127.9), (-1e-7, 1, 127.5), (0, 1 + 1e-6, 127.5), (-0.3, 255, 127.4)],
+)
+def test_what_is_left_beyond_a_range_is_cut_off(low, high, mean):
+    ramp = np.linspace(low, high, 16 * 63).reshape(28, 36)
+    assert float(decode(floats(ramp)).float().mean()) == pytest.approx(mean, abs=0.3)
+
+
 @pytest.mark.parametrize("scale", [1 / 255, 1, 257])
 def test_fractions_and_floats_of_eight_and_sixteen_bits_are_told_by_their_range(scale):
     eight = np.arange(63).reshape(7, 9) * 4 + 7

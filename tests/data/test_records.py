@@ -102,7 +102,6 @@ def test_names_of_classes_are_what_stands_in_the_lines(text, tmp_path):
     ("content", "message"),
     [
         (b"cat\n\ndog\n", r"classes\.txt, line 2 is empty"),
-        (b"cat\ndog\ncat\n", r"classes\.txt names 'cat' again in line 3"),
         (b"Stra\xdfe\n", r"classes\.txt is no UTF-8"),
     ],
 )

@@ -1,6 +1,5 @@
 """Images read from files: the same whatever the number of readers or processes."""
 
-import os
 import shutil
 import subprocess
 import sys
@@ -80,8 +79,22 @@ def test_an_image_that_cannot_be_read_is_named_in_one_line(folder, tmp_path, wor
     assert "\n" not in str(caught.value)
 
 
-def test_a_reader_that_dies_is_told_with_what_to_do(folder, monkeypatch):
+def test_other_errors_of_a_reader_are_told_as_they_are(folder, monkeypatch):
+    def fail(*given):
+        raise RuntimeError("of our own making")
+
     source = load_streamed("imagefolder", folder, 32, workers=1)
-    monkeypatch.setattr("drnn.data.streamed.Decoded.__getitem__", lambda *given: os._exit(9))
-    with pytest.raises(OSError, match="a process that reads images ended"):
+    monkeypatch.setattr("drnn.data.streamed.Decoded.__getitem__", fail)
+    with pytest.raises(RuntimeError, match="of our own making"):
         list(source.test_batches(4))
+
+
+def test_a_message_of_several_lines_comes_whole(folder, monkeypatch):
+    def fail(record):
+        raise ValueError("first: a\nsecond: b")
+
+    source = load_streamed("imagefolder", folder, 32, workers=1)
+    monkeypatch.setattr("drnn.data.streamed.decode", fail)
+    with pytest.raises(ValueError, match="second: b") as caught:
+        list(source.test_batches(4))
+    assert str(caught.value) == "first: a\nsecond: b"

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 import drnn
 from drnn.core import target_rate_loss
@@ -142,3 +143,39 @@ def test_a_block_without_norms_leaves_its_input_alone():
     found = block(x)
     assert torch.equal(x, before)
     torch.testing.assert_close(found, x + block.conv2(block.conv1(x.relu()).relu()))
+
+
+def test_a_hook_may_ask_its_block_for_the_record():
+    model, seen = network(), []
+    model.layer3[1].register_forward_hook(lambda block, given, out: seen.append(block.forward_with_gates(*given)[1]))
+    x = images(model)
+    assert torch.equal(model.forward_with_gates(x)[1].executed[:, 2:], seen[0].executed)
+
+
+class Row(nn.Sequential):
+    """A container that computes as its parent."""
+
+
+def test_stages_may_be_rows_of_other_names(tmp_path):
+    model = network()
+    expected = model(images(model))
+    model.layer3 = Row(*model.layer3)
+    export_onnx(model, tmp_path / "net.onnx")
+    assert torch.equal(model(images(model)), expected)
+
+
+@pytest.mark.parametrize("dense", [False, True])
+@pytest.mark.parametrize("name", ["dr_resnet16_cifar", "aig_resnet110_cifar"])
+def test_stages_that_are_computed_again_in_the_backward_pass_learn_the_same(name, dense):
+    found = []
+    for again in (False, True):
+        model = drnn.models.set_dense(network(name), dense).train()
+        if again:
+            plain = model.layer3.forward
+            model.layer3.forward = lambda x, plain=plain: checkpoint(plain, x, use_reentrant=False)
+        torch.manual_seed(0)
+        logits, record = model.forward_with_gates(images(model, 8))
+        (logits.square().sum() + target_rate_loss(record, 0.1)).backward()
+        found.append([parameter.grad for parameter in model.parameters()])
+    for first, second in zip(*found, strict=True):
+        torch.testing.assert_close(first, second)

@@ -65,6 +65,23 @@ def test_a_run_that_goes_on_does_not_name_them_again(tmp_path, caplog, monkeypat
     assert len(closed_lines(caplog)) == 1
 
 
+def test_a_checkpoint_that_does_not_say_which_blocks_are_closed_is_gone_on_from(tmp_path, monkeypatch):
+    whole = Session.state
+    monkeypatch.setattr(Session, "state", lambda session: {k: v for k, v in whole(session).items() if k != "closed"})
+    once = replace(TINY, epochs=2)
+
+    def break_off(session, *given, run=Session.run_epoch):
+        if session.epoch == 1:
+            raise OSError("no power")
+        return run(session, *given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Session, "run_epoch", break_off)
+        with pytest.raises(OSError, match="no power"):
+            train(once, tmp_path / "run", progress=False)
+    assert train(once, tmp_path / "run", progress=False)["images"] > 0
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [

@@ -94,6 +94,19 @@ def nobody_reads() -> bool:
     return bool(output.poll(0))
 
 
+def in_one_line(error: RuntimeError) -> str | None:
+    """What the user can do about those of torch's errors that are no mistake of the program."""
+    first = str(error).partition("\n")[0]
+    if is_lack_of_memory(error):
+        return f"out of memory; fewer images at a time need less ({first})"
+    if first.startswith("DataLoader worker (pid"):
+        return (
+            f"a process that reads images ended ({first}); where memory, or shared memory in a container, is short, "
+            "fewer of them need less: set workers to 1, or 0 for none"
+        )
+    return None
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run one verb; returns the exit code: 0, 1 where part of the work failed, 2 for what the user can mend.
 
@@ -139,10 +152,9 @@ def main(argv: list[str] | None = None) -> int:
         )
         return 2
     except RuntimeError as error:
-        if not is_lack_of_memory(error):
+        if (words := in_one_line(error)) is None:
             raise
-        first, *_ = str(error).splitlines()
-        print(f"drnn {verb}: out of memory; fewer images at a time need less ({first})", file=sys.stderr)
+        print(f"drnn {verb}: {words}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as error:
         print(f"drnn {verb}: {error or 'interrupted'}", file=sys.stderr)

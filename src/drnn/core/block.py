@@ -68,13 +68,13 @@ class RecursiveBlock(nn.Module):
         """Loop over x ``(N, C, H, W)``, and report what the gate did, see `drnn.core.record.collected`."""
         form = self.training_form if self.training else self.evaluation_form
         y, steps = form(self.gate, self.body, self.num_loops, x)
-        report(lambda: self._record(steps, x))
+        report(lambda: self._record(steps, x), learns=self.training)
         return y
 
     def forward_with_gates(self, x: Tensor) -> tuple[Tensor, GateRecord]:
         """Loop over x ``(N, C, H, W)`` and tell what the gate did, ``(N, L)``."""
         with collected() as records:
-            y = self(x)
+            y = self.forward(x)
         return y, records[0]
 
     def _record(self, steps: list[LoopStep], x: Tensor) -> GateRecord:

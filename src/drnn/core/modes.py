@@ -1,7 +1,7 @@
 """What torch does with a tensor besides what it is asked for."""
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd import forward_ad
 
 
@@ -14,3 +14,13 @@ def autocasts(x: Tensor) -> bool:
     """Whether calls on x run under autocast, which the device "meta" does not know."""
     kind = x.device.type
     return kind != "meta" and torch.is_autocast_enabled(kind)
+
+
+def drop_hooks(model: nn.Module) -> nn.Module:
+    """Forget, in place, hooks of whoever looks at values; torch's own stay, which make weights, as in pruning."""
+    for layer in model.modules():
+        layer._forward_hooks.clear()
+        for number, hook in list(layer._forward_pre_hooks.items()):
+            if not type(hook).__module__.startswith("torch."):
+                del layer._forward_pre_hooks[number]
+    return model

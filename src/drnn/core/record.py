@@ -75,8 +75,16 @@ def is_collecting() -> bool:
     return getattr(_asked, "records", None) is not None
 
 
-def report(make: Callable[[], GateRecord]) -> None:
-    """Of a block that was called, where someone wants to know: its record, made then alone."""
+def report(make: Callable[[], GateRecord], learns: bool) -> None:
+    """Of a block that was called, where someone wants to know: its record.
+
+    Args:
+        make: makes it; called otherwise only where gradients go through it, as activation checkpointing wants the same
+            tensors again when nobody asks any more.
+        learns: whether the block is in training mode.
+    """
     records = getattr(_asked, "records", None)
     if records is not None:
         records.append(make())
+    elif learns and torch.is_grad_enabled():
+        make()

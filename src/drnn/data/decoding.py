@@ -122,7 +122,7 @@ def _to_eight_bits(image: Image.Image, mode: str) -> Image.Image:
         image = Image.fromarray((values / _step(image, values)).clip(0, 255).round().astype(np.uint8))
     elif image.mode == "F":
         values = np.asarray(image, dtype=np.float64)
-        image = Image.fromarray((values * _scale(values)).round().astype(np.uint8))
+        image = Image.fromarray((values * _scale(values)).clip(0, 255).round().astype(np.uint8))
     if image.has_transparency_data:
         shown = image.convert("RGBA")
         paper = Image.new("RGBA", shown.size, "white")
@@ -131,14 +131,17 @@ def _to_eight_bits(image: Image.Image, mode: str) -> Image.Image:
 
 
 def _scale(values: np.ndarray) -> float:
-    """What makes 8 bits of numbers in floating point, by their range: fractions, or those of 8 or of 16 bits."""
+    """What makes 8 bits of numbers in floating point, by their range: fractions, or those of 8 or of 16 bits.
+
+    A hundredth beyond it, such as scaling an image leaves, is cut off.
+    """
     lowest, highest = float(values.min(initial=0)), float(values.max(initial=0))
-    if not 0 <= lowest <= highest <= 65535:
+    if not -0.01 * max(1.0, highest) <= lowest <= highest <= 1.01 * 65535:
         raise UnreadableImage(
             f"numbers in floating point from {lowest:g} to {highest:g}; save the picture with fractions of 1, or with "
             "8 or 16 bits"
         )
-    return 255.0 if highest <= 1 else 1.0 if highest <= 255 else 1 / 257
+    return 255.0 if highest <= 1.01 else 1.0 if highest <= 1.01 * 255 else 1 / 257
 
 
 def _step(image: Image.Image, values: np.ndarray) -> int:

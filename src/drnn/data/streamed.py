@@ -98,13 +98,6 @@ class StreamedDataset:
             yield from loader
         except ValueError as error:
             raise ValueError(_last_words(error)) from error
-        except RuntimeError as error:
-            if "DataLoader worker" not in str(error):
-                raise
-            raise OSError(
-                f"a process that reads images ended ({str(error).splitlines()[0]}); where memory, or shared "
-                "memory in a container, is short, fewer need less: set workers to 1, or 0 for none"
-            ) from error
 
     @cached_property
     def test_images(self) -> Tensor:
@@ -119,8 +112,11 @@ class StreamedDataset:
 
 def _last_words(error: ValueError) -> str:
     """What an error says: one of another process comes with the lines of code that it passed, and says it last."""
-    words = str(error)
-    return words.rstrip().splitlines()[-1].partition(": ")[2] if words.startswith("Caught ") else words
+    if not str(error).startswith("Caught "):
+        return str(error)
+    lines = str(error).rstrip().splitlines()
+    behind = 1 + max(number for number, line in enumerate(lines) if line.startswith("  "))
+    return "\n".join(lines[behind:]).partition(": ")[2]
 
 
 @dataclass(frozen=True)

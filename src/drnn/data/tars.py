@@ -64,7 +64,7 @@ def web_dataset(root: Path) -> RecordSplits:
     Raises:
         FileNotFoundError: no shards of a part.
         ValueError: a damaged shard, a key twice in one, a part without images, a label that has no class, or a
-            ``classes.txt`` that is no UTF-8, has an empty line between others, or a name twice.
+            ``classes.txt`` that is no UTF-8, or has an empty line between others.
     """
     parts = {}
     for names in (TRAIN, TEST):
@@ -91,6 +91,4 @@ def _class_names(path: Path) -> tuple[str, ...]:
     for number, name in enumerate(names, 1):
         if not name:
             raise ValueError(f"{path}, line {number} is empty; labels count lines, so name that class, or take it out")
-        if name in names[: number - 1]:
-            raise ValueError(f"{path} names {name!r} again in line {number}; give each class a name of its own")
     return tuple(names)

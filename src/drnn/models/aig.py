@@ -42,7 +42,7 @@ class AdaptiveBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """``(N, C_in, H, W) -> (N, C_out, H / stride, W / stride)``; reports ``(N, 1)``, as `RecursiveBlock` does."""
         answer = self.gate(x)
-        report(lambda: LoopStep(answer).expand(x.shape[0]))
+        report(lambda: LoopStep(answer).expand(x.shape[0]), learns=self.training)
         shortcut = self.body.shortcut(x)
         if self.training or self.dense:
             decides = answer.decision if self.training else answer.executes

@@ -153,7 +153,7 @@ def _dtype_of(layer: nn.Module | None) -> torch.dtype | None:
 def in_rows(parts: Iterable[nn.Module]) -> Iterator[nn.Module]:
     """``parts`` in order, an ``nn.Sequential`` replaced by what is in it."""
     for part in parts:
-        if type(part) is nn.Sequential:
+        if isinstance(part, nn.Sequential) and type(part).forward is nn.Sequential.forward:
             yield from in_rows(part)
         else:
             yield part

@@ -81,6 +81,7 @@ def release(
         license=license,
     )
     files = pretrained_files(folder, model, card=card)
+    files = {CONFIG: files.pop(CONFIG), **files}  # first in its place: a folder that has it is a release
     own = Recipe()
     kept = {**recipe.to_dict(), **{key: getattr(own, key) for key in MOVABLE}}
     files[RECIPE] = text_writer(recipe_text(kept))

@@ -201,7 +201,7 @@ class Session:
         self.metrics_bytes, self.train_s = state["metrics_bytes"], state["train_s"]
         if self.workers.first:  # the sums are the first process's; the others' are lost, and the means stay means
             self.tally.restore(state["tally"])
-        self.closed.told = set(state["closed"])
+        self.closed.told = set(state.get("closed", ()))  # which checkpoints of before do not say
         self.model.load_state_dict(state["model"])
         load_optimizer(self.optimizer, state["optimizer"])
         if self.average is not None:

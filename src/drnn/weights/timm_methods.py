@@ -6,6 +6,7 @@ from copy import deepcopy
 import torch
 from torch import Tensor, nn
 
+from drnn.core.modes import drop_hooks
 from drnn.models import Classifier, set_dense
 
 SIDE = 1024  # of an image without data, which every stride divides
@@ -25,7 +26,7 @@ class TimmMethods(Classifier):
     def feature_info(self) -> list[dict]:
         """Channels and reduction of what each stage gives, from a run without data."""
         twin = deepcopy(self).to("meta").eval()
-        set_dense(twin)
+        set_dense(drop_hooks(twin))
         with torch.no_grad():
             _, maps = twin.forward_intermediates(torch.empty(1, self.input_size[0], SIDE, SIDE, device="meta"))
         return [
