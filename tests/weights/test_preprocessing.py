@@ -65,6 +65,7 @@ def test_another_last_layer_has_lost_the_names(opened, tmp_path):
     assert (again.preprocessing, again.classes, again.num_classes) == (OWN, (), 5)
 
 
+@pytest.mark.filterwarnings("ignore:The given buffer is not writable")  # torch 2.11, about its own loader
 def test_files_of_an_export_hold_what_the_network_came_with(opened, tmp_path):
     export_onnx(opened, tmp_path / "net.onnx")
     export_program(opened, tmp_path / "net.pt2")
