@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from drnn.core import Gate, GateRecord, RecursiveBlock
-from drnn.core.modes import drop_hooks
+from drnn.core.modes import drop_hooks, makes_a_weight
 from drnn.core.norms import is_frozen
 from drnn.models.aig import AdaptiveBlock
 from drnn.models.classifier import GATED, Classifier, set_dense
@@ -128,8 +128,8 @@ def count_params(model: nn.Module) -> int:
 def _refuse_unknown(model: nn.Module, held: Callable[[nn.Module], dict]) -> None:
     for name, layer in model.named_modules():
         own = held(layer).keys() - ({"threshold"} if isinstance(layer, Gate) else set())
-        if ".parametrizations." in f".{name}":
-            continue  # what is made there is a weight of the layer around it
+        if makes_a_weight(name):
+            continue
         if own and not isinstance(layer, KNOWN) and not is_frozen(layer) and registered_macs(layer) is None:
             kind = type(layer).__name__
             raise ValueError(

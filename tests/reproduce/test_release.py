@@ -234,7 +234,7 @@ def test_a_place_that_cannot_be_written_is_told_before_the_run_is_evaluated(plac
     assert "file is no folder; name another place" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", ["budget.json", "config.json", "model-ema.safetensors"])
+@pytest.mark.parametrize("name", ["budget.json", "card.json", "config.json", "model-ema.safetensors"])
 def test_files_of_somebody_else_are_neither_replaced_nor_removed(name, made, tmp_path, capsys):
     folder = tmp_path / "mine"
     folder.mkdir()

@@ -16,6 +16,11 @@ def autocasts(x: Tensor) -> bool:
     return kind != "meta" and torch.is_autocast_enabled(kind)
 
 
+def makes_a_weight(name: str) -> bool:
+    """Whether a module of this name makes a weight of the layer around it, see torch.nn.utils.parametrize."""
+    return ".parametrizations." in f".{name}"
+
+
 def drop_hooks(model: nn.Module) -> nn.Module:
     """Forget, in place, hooks of whoever looks at values; torch's own stay, which make weights, as in pruning."""
     for layer in model.modules():

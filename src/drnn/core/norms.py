@@ -17,7 +17,7 @@ LEAVING = LoopGroups(arrives=True, executes=False)
 """Every image of the batch leaves at this loop; None says the same of a batch that executes it."""
 
 
-def is_frozen(layer: nn.Module) -> bool:
+def is_frozen(layer: object) -> bool:
     """Whether it is a norm whose statistics, weight and bias stay what they are, by the name of its class."""
     return type(layer).__name__ in FROZEN
 

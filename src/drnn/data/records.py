@@ -86,11 +86,10 @@ def hugging_face(root: Path) -> RecordSplits:
         if name is None:
             raise ValueError(f"{root} has the splits {', '.join(found)}; one of {', '.join(names)} is needed")
         splits[f"the split {name!r} of {root}"] = found[name]
-    parts, classes = [], {}
+    parts, classes, first = [], {}, next(iter(splits))
     for where, split in splits.items():
         image, label = (_column(where, split.features, kind) for kind in (datasets.Image, datasets.ClassLabel))
         classes[where] = tuple(split.features[label].names)
-        first = next(iter(classes))
         if classes[where] != classes[first]:
             raise ValueError(
                 f"classes of {where} are {', '.join(classes[where])}, those of {first} {', '.join(classes[first])}; "
@@ -107,7 +106,7 @@ def hugging_face(root: Path) -> RecordSplits:
         check_labels(where, labels, len(classes[where]))
         parts.append(HuggingFaceRecords(encoded, image, label))
     train, test = parts
-    return RecordSplits(train, test, next(iter(classes.values())))
+    return RecordSplits(train, test, classes[first])
 
 
 def _column(where: str, features: dict, kind: type) -> str:

@@ -97,6 +97,8 @@ class StreamedDataset:
         try:
             yield from loader
         except ValueError as error:
+            if not str(error).startswith("Caught "):
+                raise
             raise ValueError(_last_words(error)) from error
 
     @cached_property
@@ -111,9 +113,7 @@ class StreamedDataset:
 
 
 def _last_words(error: ValueError) -> str:
-    """What an error says: one of another process comes with the lines of code that it passed, and says it last."""
-    if not str(error).startswith("Caught "):
-        return str(error)
+    """What an error of another process says, which comes with the lines of code that it passed, and says it last."""
     lines = str(error).rstrip().splitlines()
     behind = 1 + max(number for number, line in enumerate(lines) if line.startswith("  "))
     return "\n".join(lines[behind:]).partition(": ")[2]

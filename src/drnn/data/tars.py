@@ -88,7 +88,7 @@ def _class_names(path: Path) -> tuple[str, ...]:
         names = [line.strip() for line in path.read_text("utf-8-sig").rstrip().splitlines()]
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is no UTF-8: {error}; save it as that") from error
-    for number, name in enumerate(names, 1):
-        if not name:
-            raise ValueError(f"{path}, line {number} is empty; labels count lines, so name that class, or take it out")
+    if "" in names:
+        line = 1 + names.index("")
+        raise ValueError(f"{path}, line {line} is empty; labels count lines, so name that class, or take it out")
     return tuple(names)

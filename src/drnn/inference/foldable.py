@@ -2,6 +2,7 @@
 
 from torch import nn
 
+from drnn.core.modes import makes_a_weight
 from drnn.core.norms import is_frozen
 
 OURS = ("torch", "drnn")  # packages whose classes are known here
@@ -25,8 +26,8 @@ def refuse_unfoldable(name: str, part: nn.Module) -> None:
     """
     for below, layer in part.named_modules(prefix=name):
         kind = type(layer).__name__
-        if ".parametrizations." in below.removeprefix(name):
-            continue  # it makes a weight, which is what is folded: see torch.nn.utils.parametrize
+        if makes_a_weight(below):
+            continue  # and the weight is what is folded
         if _may_differ(layer):
             raise ValueError(
                 f"{below} is a {kind} that may compute otherwise than the layer it stands for, and would be folded as "
@@ -43,7 +44,7 @@ def _may_differ(layer: nn.Module) -> bool:
     """Whether it, or a class of somebody else above it, says anything about how it computes."""
     if "forward" in vars(layer):
         return True
-    if is_frozen(layer) and type(layer).__module__.startswith("torchvision.") and not hasattr(layer, "act"):
+    if is_frozen(layer) and type(layer).__module__.startswith("torchvision."):
         return False
     foreign = (kind for kind in type(layer).__mro__ if kind.__module__.partition(".")[0] not in (*OURS, "builtins"))
     return any(vars(kind).keys() - HARMLESS - BY_PYTHON for kind in foreign)

@@ -14,8 +14,8 @@ BatchNorm = nn.BatchNorm2d | nn.SyncBatchNorm  # which compute the same in evalu
 
 
 def is_batch_norm(part: nn.Module | None) -> bool:
-    """Whether it is a norm of torch, or one that torchvision has frozen."""
-    return isinstance(part, BatchNorm) or (isinstance(part, nn.Module) and is_frozen(part))
+    """Whether it is a norm of torch, or a frozen one."""
+    return isinstance(part, BatchNorm) or is_frozen(part)
 
 
 def norms_of(norm: nn.Module) -> list[BatchNorm | None]:

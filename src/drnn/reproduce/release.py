@@ -26,7 +26,9 @@ from drnn.training.state import FOLDER as CHECKPOINTS
 from drnn.weights import Card
 from drnn.weights.config import read_config
 from drnn.weights.files import WEIGHTS, fingerprint
-from drnn.weights.folder import CONFIG, pretrained_files
+from drnn.weights.folder import CARD, CONFIG, pretrained_files
+
+IN_SOME = (DATA, METRICS, AVERAGE, BUDGET)  # files that not every release has
 
 
 def release(
@@ -56,7 +58,7 @@ def release(
         raise ValueError(f"{folder} received for the run and for its release; choose another folder")
     if of_a_run := [name for name in (ENVIRONMENT, SUMMARY, CHECKPOINTS) if (folder / name).exists()]:
         raise ValueError(f"{folder} received for the release, and it is a run ({of_a_run[0]} is there); choose another")
-    if own := [name for name in (WEIGHTS, DATA, METRICS, AVERAGE, BUDGET, RECIPE, CONFIG) if (folder / name).exists()]:
+    if own := [name for name in (CONFIG, CARD, WEIGHTS, RECIPE, *IN_SOME) if (folder / name).exists()]:
         try:
             read_config(folder / CONFIG)
         except (OSError, ValueError) as error:
@@ -90,7 +92,7 @@ def release(
             files[name] = partial(shutil.copyfile, run / name)
     if not average and (budget := _budget_of(run, files[WEIGHTS])) is not None:
         files[BUDGET] = text_writer(json_text(budget_fields(budget)))
-    foreign = {DATA, METRICS, AVERAGE, BUDGET} - files.keys()
+    foreign = set(IN_SOME) - files.keys()
     write_together({folder / name: write for name, write in files.items()}, [folder / name for name in foreign])
     return card
 

@@ -96,11 +96,13 @@ def find_recipe(name: str) -> Recipe:
         ValueError: no such recipe, with the nearest names; a file that is not a recipe, or builds on itself.
         FileNotFoundError: no such file.
     """
-    return _read(Path(name), ()) if _is_file(name) else _named(name)
+    return _find(name, Path(), ())
 
 
-def _is_file(name: str) -> bool:
-    return name not in RECIPES and Path(name).suffix in (".yaml", ".yml")
+def _find(name: str, place: Path, above: tuple[Path, ...]) -> Recipe:
+    """A recipe by name, or the one in a file below ``place`` that those ``above`` build on."""
+    a_file = name not in RECIPES and Path(name).suffix in (".yaml", ".yml")
+    return _read(place / name, above) if a_file else _named(name)
 
 
 def _named(name: str) -> Recipe:
@@ -112,7 +114,6 @@ def _named(name: str) -> Recipe:
 
 
 def _read(path: Path, above: tuple[Path, ...]) -> Recipe:
-    """The recipe in a file that those ``above`` build on."""
     if not path.is_file():
         raise FileNotFoundError(f"there is no recipe file {path}")
     above = (*above, path.resolve())
@@ -121,10 +122,7 @@ def _read(path: Path, above: tuple[Path, ...]) -> Recipe:
     values = read_fields(path)
     base = values.pop("base", None)
     try:
-        if base and _is_file(str(base)):
-            started = _read(path.parent / str(base), above)
-        else:
-            started = _named(str(base)) if base else None
+        started = _find(str(base), path.parent, above) if base else None
         return recipe_from_dict({"name": path.stem, **values}, started)
     except ValueError as error:
         raise ValueError(f"{path} is no recipe: {error}") from error
