@@ -1,0 +1,120 @@
+"""Layers that are counted, registered, or refused."""
+
+import pytest
+import torch
+import torch.nn.utils.prune
+from torch.utils.flop_counter import FlopCounterMode
+
+from drnn import create_model
+from drnn.core import RecursiveBlock, gates_of, set_thresholds
+from drnn.costs import count_costs, count_params, register
+from drnn.inference import optimize
+
+
+@pytest.mark.parametrize("name", ["dr_resnet16_cifar", "resnet_digits", "preresnet110_cifar"])
+def test_a_network_with_layers_that_nobody_can_count_is_refused(name):
+    optimised = optimize(create_model(name))
+    with pytest.raises(ValueError, match=r"holds .*; of an optimised network, count the network it was made of"):
+        count_costs(optimised)
+    with pytest.raises(ValueError, match="count the network it was made of"):
+        count_params(optimised)
+
+
+def test_an_unknown_layer_is_named_and_not_taken_for_free():
+    model = create_model("resnet_digits")
+    model.layer2.append(torch.nn.PReLU(64))
+    with pytest.raises(ValueError, match=r"layer2\.\d+ \(PReLU\)"):
+        count_costs(model)
+    assert count_params(model) == count_params(create_model("resnet_digits")) + 64
+    model.layer2[-1] = torch.nn.GroupNorm(4, 64)
+    assert count_costs(model) == count_costs(create_model("resnet_digits"))
+
+
+class ChannelScorer(torch.nn.Module):
+    """Scores by a convolution along the channels, as Efficient Channel Attention weighs them."""
+
+    def __init__(self, channels):
+        super().__init__()
+        self.conv, self.fc = torch.nn.Conv1d(1, 2, 3, padding=1), torch.nn.Linear(2 * channels, 2)
+
+    def forward(self, x):
+        return self.fc(self.conv(x.mean((2, 3))[:, None]).flatten(1))
+
+
+def test_a_gate_that_convolves_along_channels_is_counted():
+    model = create_model("dr_resnet_digits").eval()
+    for gate in gates_of(model).values():
+        gate.scorer = ChannelScorer(gate.scorer.fc1.in_features)
+    set_thresholds(model, dict.fromkeys(gates_of(model), -torch.inf))
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model(torch.zeros(1, *model.input_size))
+    assert counter.get_total_flops() == 2 * count_costs(model).max_macs
+
+
+class Scale(torch.nn.Module):
+    """A layer with a parameter and a buffer of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.gain = torch.nn.Parameter(torch.ones(()))
+        self.register_buffer("mean", torch.zeros(()))
+
+    def forward(self, x):
+        return (x - self.mean) * self.gain
+
+
+class OtherScale(Scale):
+    pass
+
+
+def test_a_registered_layer_costs_what_it_says_for_every_loop_and_its_subclasses_too():
+    model, plain = create_model("dr_resnet_digits"), create_model("dr_resnet_digits")
+    block = next(module for module in model.modules() if isinstance(module, RecursiveBlock))
+    block.body.conv1 = torch.nn.Sequential(Scale(), block.body.conv1)
+    model.layer2.append(OtherScale())
+    way_out = r"\(Scale\) holds .* of a layer of your own, say what it costs: drnn\.costs\.register\(Scale, macs\)"
+    for count in (count_costs, count_params):
+        with pytest.raises(ValueError, match=way_out):
+            count(model)
+    register(Scale, lambda layer, inputs, output: inputs[0].numel() + output.numel())
+    assert count_params(model) == count_params(plain) + 2
+    got, expected, loops = count_costs(model), count_costs(plain), block.num_loops
+    size = 2 * 64 * 4 * 4  # of what comes in and goes out
+    raised = [after - before for after, before in zip(got.loop_macs, expected.loop_macs, strict=True)]
+    assert sorted(raised) == [0] * (len(raised) - loops) + [size] * loops
+    assert got.fixed_macs == expected.fixed_macs + size
+    register(OtherScale, lambda *_: 0)
+    assert count_costs(model).fixed_macs == expected.fixed_macs
+
+
+def test_only_layers_that_are_not_counted_yet_are_registered():
+    with pytest.raises(TypeError, match="register a class of layers"):
+        register(torch.nn.PReLU(), lambda *_: 0)
+    with pytest.raises(ValueError, match="Conv2d received, which is counted already"):
+        register(torch.nn.Conv2d, lambda *_: 0)
+
+
+def test_a_weight_that_is_made_of_others_costs_what_its_layer_does():
+    plain, made = create_model("dr_resnet_digits", width=4), create_model("dr_resnet_digits", width=4)
+    torch.nn.utils.parametrizations.weight_norm(made.conv1)
+    assert count_costs(made) == count_costs(plain)
+
+
+@pytest.mark.parametrize(
+    "make", [torch.nn.utils.parametrizations.spectral_norm, torch.nn.utils.parametrizations.orthogonal]
+)
+def test_a_weight_whose_making_keeps_numbers_costs_what_its_layer_does(make):
+    plain, made = create_model("dr_resnet_digits", width=4), create_model("dr_resnet_digits", width=4)
+    make(made.fc)
+    assert count_costs(made) == count_costs(plain)
+
+
+def test_hooks_do_not_see_what_is_counted():
+    model, seen = create_model("dr_resnet_digits", width=4), []
+    expected = count_costs(model)
+    model.layer2.register_forward_hook(lambda module, given, found: seen.append(found.numpy()))
+    model.layer2.register_forward_pre_hook(lambda module, given: seen.append(given[0].numpy()))
+    with torch.no_grad():  # torch copies no weights that have a history
+        torch.nn.utils.prune.l1_unstructured(model.fc, "weight", 0.5)
+    assert count_costs(model) == expected
+    assert seen == []
