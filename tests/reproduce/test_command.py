@@ -102,13 +102,14 @@ def test_what_is_changed_of_a_recipe_is_kept_apart_and_reaches_the_run(tmp_path,
     monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: True)
     where = [*places(tmp_path), "--device", "cpu", "--dry_run"]
     changed = ["--gate", "linear", "--gate_noise", "training", "--target_rate", "0.9", "--rate_weight", "0.5"]
-    changed += ["--clip_norm", "1", "--precision", "bf16"]
+    changed += ["--every_loop_weight", "1", "--clip_norm", "1", "--precision", "bf16"]
     assert main(["reproduce", "table1", "--rows", "dr_resnet16", "--held_out", "5000", *changed, *where]) == 0
-    label = "paper-5000-held-out-linear-gate-training-noise-0.9-target-0.5-lambda-1.0-clip-bf16-precision"
+    label = "paper-5000-held-out-linear-gate-training-noise-0.9-target-0.5-lambda"
+    label += "-1.0-every-loop-1.0-clip-bf16-precision"
     assert str(tmp_path / "f" / label / "dr_resnet16-0.json") in capsys.readouterr().out
     (job,) = table1(["dr_resnet16"], "paper", [0], {"held_out": 5000, "gate": "open"}, tmp_path, tmp_path)
     assert (job.recipe.held_out, job.recipe.gate) == (5000, "open")
-    for field in ("target_rate", "rate_weight"):
+    for field in ("target_rate", "rate_weight", "every_loop_weight"):
         option = [f"--{field}", "0.9"]
         assert main(["reproduce", "table1", "--rows", "dr_resnet16,resnet20", *option, *where]) == 2
         assert f"{field} received; resnet20 has no gates" in capsys.readouterr().err

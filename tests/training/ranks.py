@@ -19,7 +19,7 @@ from drnn.training.trainer import load_data
 
 RECIPE = replace(
     find_recipe("digits"), batch_size=24, accumulate=2, held_out=501, threads=1, rate_weight=3.0, flip=True,
-    warmup_epochs=0,
+    warmup_epochs=0, every_loop_weight=0.5,
 )  # fmt: skip
 
 

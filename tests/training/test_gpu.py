@@ -72,7 +72,7 @@ def test_a_copy_does_not_wait_for_the_device():
     ("name", "changes"),
     [
         *((name, {}) for name in KINDS),
-        *(("dr_resnet16_cifar", part) for part in ({"clip_norm": 1.0}, {"accumulate": 2})),
+        *(("dr_resnet16_cifar", part) for part in ({"clip_norm": 1.0}, {"accumulate": 2}, {"every_loop_weight": 1.0})),
     ],
 )
 def test_a_recorded_step_is_the_plain_one(name, changes, monkeypatch):

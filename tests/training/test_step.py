@@ -32,7 +32,8 @@ def make_session(**changes):
 
 def make_step(recipe, seed=0, device="cpu"):
     torch.manual_seed(seed)
-    model = create_model(recipe.model).to(device)
+    options = {"gate": None, "target_rate": None} if recipe.gate == "open" else {}
+    model = create_model(recipe.model, **options).to(device)
     channels = model.input_size[0]
     normalize = Normalize((0.3,) * channels, (0.3,) * channels)
     step = Step(recipe, model, make_optimizer(recipe, model), normalize, Workers(torch.device(device)))

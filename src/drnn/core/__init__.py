@@ -1,6 +1,7 @@
 """The idea, alone: a block that loops, a gate that stops it, norms that know the loop. Torch only."""
 
 from drnn.core.block import RecursiveBlock
+from drnn.core.every_loop import every_loop
 from drnn.core.gates import (
     AlwaysNoisy,
     Deterministic,
@@ -32,6 +33,7 @@ __all__ = [
     "RecursiveBlock",
     "SharedBatchNorm2d",
     "TrainingNoise",
+    "every_loop",
     "gates_of",
     "rate_loss",
     "set_thresholds",

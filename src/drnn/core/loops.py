@@ -90,10 +90,12 @@ class Gated(torch.autograd.Function):
         return chosen.view_as(chosen)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, Tensor]:
-        """The gradient itself for what was chosen; along ``y - x`` for a."""
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, Tensor | None]:
+        """The gradient itself for what was chosen; along ``y - x`` for a, where a has one."""
         y, x = ctx.saved_tensors
         (gradient,) = gradients
+        if not ctx.needs_input_grad[3]:
+            return gradient, None, None, None
         return gradient, None, None, (gradient * (y - x)).sum((1, 2, 3))
 
 

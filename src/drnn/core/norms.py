@@ -96,7 +96,8 @@ class DecisionBatchNorm2d(nn.BatchNorm2d):
 
     A group with at most one value per channel is normalised by the running statistics and moves nothing.
     ``skipped_mean`` and ``skipped_var`` ``(C,)`` follow the leaving group for Figure 7; nothing is computed from them.
-    ``momentum`` None keeps plain averages over the batches that had a group, as torch's norms do.
+    ``momentum`` None keeps plain averages over the batches that had a group, as torch's norms do; with
+    ``track_running_stats`` False nothing moves, as in those.
 
     Source: Section 1 (I-LVBN normalises by the gate's decision) and Figure 7; the exact rule is this project's choice.
     """
@@ -140,7 +141,9 @@ class DecisionBatchNorm2d(nn.BatchNorm2d):
     def _one_group(self, x: Tensor, mean: Tensor | None, var: Tensor | None, batches: Tensor) -> Tensor:
         enough = x.shape[0] * x.shape[2] * x.shape[3] > 1
         momentum = 0.0
-        if enough:
+        if enough and not self.track_running_stats:
+            mean, var = None, None
+        elif enough:
             batches += 1
             momentum = 1 / float(batches) if self.momentum is None else self.momentum
         else:
@@ -156,6 +159,8 @@ class DecisionBatchNorm2d(nn.BatchNorm2d):
             mean, var, own = group_moments(x, numbers, self.running_mean, self.running_var)
             inverse = (var + self.eps).rsqrt()
         out = NormalizeGroups.apply(x, self.weight, self.bias, own, inverse, numbers)
+        if not self.track_running_stats:
+            return out
         with torch.no_grad():
             unbiased = var * numbers.unbiased
             moves = None if self.momentum is None else numbers.moves * self.momentum

@@ -16,11 +16,13 @@ TOLD = {  # fields of the recipe that may be changed: their word in a label, and
     "gate_noise": ("noise", "when the gate draws lots"),
     "target_rate": ("target", "another target rate"),
     "rate_weight": ("lambda", "another weight of the target-rate loss"),
+    "every_loop_weight": ("every-loop", "also learn from every loop executed, by this weight"),
     "clip_norm": ("clip", "longest gradient"),
     "precision": ("precision", "float32, or bf16 under autocast"),
 }
 OF_GATES = {  # fields of the recipe that need gates: how rows begin that have such
     "gate": ("dr_",), "gate_noise": ("dr_",), "target_rate": ("dr_", "aig_"), "rate_weight": ("dr_", "aig_"),
+    "every_loop_weight": ("dr_", "aig_"),
 }  # fmt: skip
 
 

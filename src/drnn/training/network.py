@@ -5,6 +5,7 @@ from pathlib import Path
 from safetensors.torch import save_file
 from torch import nn
 
+from drnn.core import gates_of
 from drnn.data import Source
 from drnn.models import Classifier, Preprocessing, create_model, model_spec
 from drnn.models.registry import has_loops
@@ -17,7 +18,8 @@ def build_model(recipe: Recipe, source: Source) -> Classifier:
     """The recipe's network for the data set's classes and images, freshly initialised.
 
     Raises:
-        ValueError: a model that there is not, or a part of recursive blocks for a network in which no block loops.
+        ValueError: a model that there is not, a part of recursive blocks for a network in which no block loops, or a
+            pass with every loop for one that has no gates.
     """
     chosen = {"target_rate": recipe.target_rate, "gate_noise": recipe.gate_noise, "norm": recipe.norm}
     options = {field: value for field, value in {**chosen, "gate": recipe.gate}.items() if value is not None}
@@ -32,6 +34,11 @@ def build_model(recipe: Recipe, source: Source) -> Classifier:
             raise
         given = ", ".join(f"{field} {value!r}" for field, value in options.items())
         raise ValueError(f"{error}. The recipe gives {given}; null leaves a field out") from error
+    if recipe.every_loop_weight and not gates_of(model):
+        raise ValueError(
+            f"every_loop_weight {recipe.every_loop_weight} received; no gate of this {recipe.model} leaves loops "
+            "out, so leave it out"
+        )
     model.preprocessing = Preprocessing(source.image_size, source.mean, source.std)
     model.classes = tuple(source.classes)
     return model

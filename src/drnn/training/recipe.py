@@ -45,6 +45,8 @@ class Recipe:
         distortion: augmentation from files: vary brightness, contrast, saturation and hue.
         rate_weight: weight of the target-rate loss, lambda.
         rate_warmup_epochs: epochs over which lambda rises linearly from 0.
+        every_loop_weight: weight of the cross entropy of the same images with every loop executed, which is computed
+            beside it, in about the same time again; 0 leaves it out.
         target_rate: share of arriving images that should execute a loop; null keeps the network's own.
         gate_noise: "none", "training" or "always"; null keeps the network's own.
         norm: inside recursive blocks, "shared", "lvbn" or "ilvbn"; null keeps the network's own.
@@ -92,6 +94,7 @@ class Recipe:
     distortion: bool = False
     rate_weight: float = 2.0
     rate_warmup_epochs: float = 0.0
+    every_loop_weight: float = 0.0
     target_rate: float | None = None
     gate_noise: str | None = None
     norm: str | None = None
@@ -113,6 +116,7 @@ class Recipe:
             "weight_decay": self.weight_decay >= 0,
             "label_smoothing": 0 <= self.label_smoothing < 1,
             "rate_weight": self.rate_weight >= 0,
+            "every_loop_weight": self.every_loop_weight >= 0,
             "target_rate": self.target_rate is None or 0 <= self.target_rate <= 1,
             "padding": self.padding >= 0,
             "padding_mode": self.padding_mode in PADDING_MODES,

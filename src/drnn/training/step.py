@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from drnn.core import rate_loss
+from drnn.core import every_loop, rate_loss
 from drnn.data import Normalize
 from drnn.models import Classifier
 from drnn.training.distributed import Workers, over_all
@@ -17,9 +17,9 @@ from drnn.training.recipe import Recipe
 class StepResult(NamedTuple):
     """What a step saw, on the device: sums over the images of this process.
 
-    ``loss ()`` is the mean loss of the batch and ``cross_entropy ()`` what of it is not the rate loss, ``images`` its
-    size, ``wrong ()`` a count; ``arrived`` and ``executed``
-    ``(T,)`` count images at each loop slot.
+    ``loss ()`` is the mean loss of the batch and ``cross_entropy ()`` the part of it that is what the gates' own loops
+    answer, ``images`` its size, ``wrong ()`` a count; ``arrived`` and ``executed`` ``(T,)`` count images at each loop
+    slot.
     """
 
     loss: Tensor
@@ -102,6 +102,7 @@ class Step:
     def backward(self, images: Tensor, labels: Tensor, rate_weight: Tensor | float) -> StepResult:
         """Gradients of one backward pass, added to what is there."""
         x = self.normalize(images).contiguous(memory_format=torch.channels_last)
+        beside = self.backward_every_loop(x, labels)
         with self.autocast():
             logits, record = self.network(x)
         logits = logits.float()
@@ -112,5 +113,20 @@ class Step:
             loss = loss + rate_weight * rates
         (loss / self.recipe.accumulate).backward()
         wrong = (logits.detach().argmax(1) != labels).sum()
-        losses = (loss.detach(), cross_entropy.detach())
+        losses = (loss.detach() + beside, cross_entropy.detach())
         return StepResult(*losses, len(labels), wrong, arrived, record.executed.sum(0))
+
+    def backward_every_loop(self, x: Tensor, labels: Tensor) -> Tensor | float:
+        """The same of the images x ``(N, C, H, W)`` with every loop executed, by its weight; returns that loss.
+
+        Its gradients stay on this process until those of the other pass are averaged, and its graph is gone by then.
+        """
+        weight = self.recipe.every_loop_weight
+        if not weight:
+            return 0.0
+        with self.workers.no_sync(self.network), every_loop(self.model):
+            with self.autocast():
+                logits, _ = self.network(x)
+            loss = weight * self.criterion(logits.float(), labels)
+            (loss / self.recipe.accumulate).backward()
+        return loss.detach()

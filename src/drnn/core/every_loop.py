@@ -1,0 +1,45 @@
+"""A pass in which no gate is asked."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
+
+from drnn.core.gates import Gate, OpenGate
+
+
+@contextmanager
+def every_loop(model: nn.Module) -> Iterator[None]:
+    """Meanwhile every image executes every loop, and no batch norm of ``model`` moves its running statistics.
+
+    So a network with gates computes, in training, what recursion without gates would with the same weights, and its
+    evaluation stays that of the images that the gates let through.
+
+    Example:
+        >>> import torch
+        >>> from drnn.models import create_model
+        >>> model = create_model("dr_resnet_digits").train()
+        >>> with every_loop(model):
+        ...     logits, gates = model.forward_with_gates(torch.zeros(2, 1, 8, 8))
+        >>> gates.executed.sum(1).tolist()
+        [6, 6]
+    """
+    gates = [
+        (block, name, gate)
+        for block in model.modules()
+        for name, gate in block.named_children()
+        if isinstance(gate, Gate)
+    ]
+    norms = [layer for layer in model.modules() if isinstance(layer, _NormBase) and layer.track_running_stats]
+    for block, name, _ in gates:
+        setattr(block, name, OpenGate())
+    for norm in norms:
+        norm.track_running_stats = False
+    try:
+        yield
+    finally:
+        for block, name, gate in gates:
+            setattr(block, name, gate)
+        for norm in norms:
+            norm.track_running_stats = True
