@@ -1,8 +1,9 @@
 """How large the files of networks and their counterparts are: ``python benchmarks/export_sizes.py``.
 
-Written after every file: exporting all of them takes minutes.
+Written when all are exported, which takes minutes.
 """
 
+import argparse
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -27,6 +28,7 @@ KINDS = (("branches", "once"), ("branches", "folded"), ("loop", "once"))
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__).parse_args()  # takes nothing, and says so
     result: dict = {"environment": environment("cpu"), "seed": 0, "onnxruntime": onnxruntime.__version__, "files": []}
     for name in (name for pair in NETWORKS for name in pair):
         torch.manual_seed(0)
@@ -35,8 +37,8 @@ def main() -> None:
         for form, norms in KINDS if model.target_rate is not None else KINDS[:1]:
             row[f"{form}, {norms}"] = to_proto(ExportableNetwork(model, form, norms), True).ByteSize()
             print(row, flush=True)
-            write_json(RESULT, {**result, "files": [*result["files"], row]})
         result["files"].append(row)
+    write_json(RESULT, result)
 
 
 def _weights_bytes(model: torch.nn.Module) -> int:
