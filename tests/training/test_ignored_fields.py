@@ -40,6 +40,16 @@ def test_a_run_that_ends_before_its_warm_up_is_told_so(epochs, warned):
     assert [("the learning rate only rises" in line) for line in said] == [True] * warned
 
 
+@pytest.mark.parametrize(("epochs", "warned"), [(4, True), (5, True), (6, False)])
+def test_a_lambda_that_never_gets_there_is_told(epochs, warned):
+    recipe = replace(find_recipe("digits"), epochs=epochs, warmup_epochs=0, rate_warmup_epochs=5)
+    (line,) = warnings_for(recipe) or [None]
+    assert (line is not None) == warned
+    assert line is None or line.startswith(f"rate_warmup_epochs 5 received for {epochs} epochs: lambda ends below")
+    for without in ({"rate_weight": 0.0}, {"model": "resnet_digits"}, {"gate": "open", "target_rate": None}):
+        assert not warnings_for(replace(recipe, **without))
+
+
 def test_no_built_in_recipe_asks_for_what_its_data_ignore():
     assert {name: ignored_fields(find_recipe(name)) for name in RECIPES} == {name: {} for name in RECIPES}
 
