@@ -102,10 +102,10 @@ def test_what_is_changed_of_a_recipe_is_kept_apart_and_reaches_the_run(tmp_path,
     monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: True)
     where = [*places(tmp_path), "--device", "cpu", "--dry_run"]
     changed = ["--gate", "linear", "--gate_noise", "training", "--target_rate", "0.9", "--rate_weight", "0.5"]
-    changed += ["--every_loop_weight", "1", "--clip_norm", "1", "--precision", "bf16"]
+    changed += ["--every_loop_weight", "1", "--zero_init_loops", "true", "--clip_norm", "1", "--precision", "bf16"]
     assert main(["reproduce", "table1", "--rows", "dr_resnet16", "--held_out", "5000", *changed, *where]) == 0
     label = "paper-5000-held-out-linear-gate-training-noise-0.9-target-0.5-lambda"
-    label += "-1.0-every-loop-1.0-clip-bf16-precision"
+    label += "-1.0-every-loop-zero-init-1.0-clip-bf16-precision"
     assert str(tmp_path / "f" / label / "dr_resnet16-0.json") in capsys.readouterr().out
     (job,) = table1(["dr_resnet16"], "paper", [0], {"held_out": 5000, "gate": "open"}, tmp_path, tmp_path)
     assert (job.recipe.held_out, job.recipe.gate) == (5000, "open")
@@ -115,10 +115,16 @@ def test_what_is_changed_of_a_recipe_is_kept_apart_and_reaches_the_run(tmp_path,
         assert f"{field} received; resnet20 has no gates" in capsys.readouterr().err
         assert main(["reproduce", "table1", "--rows", "aig_resnet110", *option, *where]) == 0
     assert main(["reproduce", "table1", "--rows", "aig_resnet110", "--gate", "linear", *where]) == 2
-    assert "gate received; aig_resnet110 has no gates that it changes" in capsys.readouterr().err
+    assert "gate received; aig_resnet110 has no gates or loops that it changes" in capsys.readouterr().err
     for idle in (["--gate_noise", "training"], ["--target_rate", "0.9"], ["--rate_weight", "1"]):
         assert main(["reproduce", "table1", "--rows", "dr_resnet16", "--gate", "open", *idle, *where]) == 2
         assert f"{idle[0][2:]} received with gate open, which is no gate: leave it out" in capsys.readouterr().err
+    assert (
+        main(["reproduce", "table1", "--rows", "dr_resnet16", "--gate", "open", "--zero_init_loops", "true", *where])
+        == 0
+    )
+    assert main(["reproduce", "table1", "--rows", "aig_resnet110", "--zero_init_loops", "true", *where]) == 2
+    assert "zero_init_loops received; aig_resnet110 has no gates or loops that it changes" in capsys.readouterr().err
     assert main(["reproduce", "table1", "--rows", "dr_resnet16", "--gate", "ajar", *where]) == 2
     assert "gate = 'ajar' is no name of one; choose 'hidden', 'linear', 'open'" in capsys.readouterr().err
 

@@ -6,6 +6,8 @@ import pytest
 
 from drnn import list_models
 from drnn.training import RECIPES, Recipe, find_recipe
+from drnn.training.network import build_model
+from drnn.training.trainer import load_data
 
 
 def test_every_named_recipe_is_a_known_network():
@@ -81,3 +83,14 @@ def test_recipe_files_that_build_on_each_other_are_refused(tmp_path):
     (tmp_path / "two.yaml").write_text("base: ./one.yaml\n")
     with pytest.raises(ValueError, match=r"one\.yaml builds on itself"):
         find_recipe(str(tmp_path / "one.yaml"))
+
+
+@pytest.mark.parametrize("gate", [None, "open"])
+def test_loops_begin_as_the_identity_where_asked(gate):
+    recipe = replace(find_recipe("digits"), gate=gate, target_rate=None, zero_init_loops=True)
+    model = build_model(recipe, load_data(recipe))
+    for norm in (model.layer2[1].body.bn2, model.layer2[2].body.bn2):
+        assert [bool(part.weight.any()) for part in norm.loops] == [False] * 3
+    assert model.layer2[0].bn2.weight.all()
+    with pytest.raises(ValueError, match="zero_init_loops received; no block of this resnet_digits loops"):
+        build_model(replace(recipe, model="resnet_digits", gate=None), load_data(recipe))

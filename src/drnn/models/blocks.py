@@ -22,9 +22,13 @@ def conv(in_channels: int, out_channels: int, kernel: int, stride: int = 1, grou
 
 
 class ResidualBlock(nn.Module):
-    """``relu(branch(x) + shortcut(x))``; a projection shortcut (option B) where the shape changes. Abstract."""
+    """``relu(branch(x) + shortcut(x))``; a projection shortcut (option B) where the shape changes. Abstract.
+
+    As in every block here, ``branch_end`` names the layer that its branch ends in.
+    """
 
     expansion = 1
+    branch_end: str
 
     def __init__(self, in_channels: int, out_channels: int, stride: int):
         super().__init__()
@@ -49,6 +53,8 @@ class ResidualBlock(nn.Module):
 class BasicBlock(ResidualBlock):
     """Two 3 x 3 convolutions."""
 
+    branch_end = "bn2"
+
     def __init__(self, in_channels: int, width: int, stride: int = 1, norm: NormFactory = SharedBatchNorm2d):
         super().__init__(in_channels, width, stride)
         self.conv1, self.bn1 = conv(in_channels, width, 3, stride), norm(width)
@@ -64,6 +70,7 @@ class Bottleneck(ResidualBlock):
     """1 x 1, 3 x 3, 1 x 1. ``stride_in_3x3`` False is ResNet v1, as in the paper; True is v1.5, as in torchvision."""
 
     expansion = 4
+    branch_end = "bn3"
 
     def __init__(
         self,
@@ -91,6 +98,8 @@ class InvertedResidual(nn.Module):
 
     Source: Sandler et al., 2018.
     """
+
+    branch_end = "bn3"
 
     def __init__(
         self,
@@ -124,6 +133,7 @@ class PreActivationBlock(nn.Module):
     """
 
     expansion = 1
+    branch_end = "conv2"
 
     def __init__(self, in_channels: int, width: int, stride: int = 1, norm: NormFactory = SharedBatchNorm2d):
         super().__init__()

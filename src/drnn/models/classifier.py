@@ -159,6 +159,28 @@ def in_rows(parts: Iterable[nn.Module]) -> Iterator[nn.Module]:
             yield part
 
 
+def zero_init_loops(model: nn.Module) -> nn.Module:
+    """Let every loop of a fresh network begin as the identity, in place: what its branch ends in begins at 0.
+
+    That is the last norm, in every loop, or the last convolution of a pre-activation block. Returns the model.
+
+    Raises:
+        ValueError: no block loops.
+
+    Source: Goyal et al., "Accurate, large minibatch SGD", 2017, of residual blocks; torchvision's
+        ``zero_init_residual``. Here ordinary blocks begin as ever.
+    """
+    bodies = [block.body for block in model.modules() if isinstance(block, RecursiveBlock)]
+    if not bodies:
+        raise ValueError(f"{getattr(model, 'name', type(model).__name__)} received; no block of it loops")
+    with torch.no_grad():
+        for body in bodies:
+            for name, parameter in body.get_submodule(body.branch_end).named_parameters():  # type: ignore[arg-type]
+                if name.endswith("weight"):
+                    parameter.zero_()
+    return model
+
+
 def set_dense(model: nn.Module, dense: bool = True) -> nn.Module:
     """Switch every gated block of ``model`` to the form without data-dependent shapes, or back; returns the model."""
     for module in model.modules():

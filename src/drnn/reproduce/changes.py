@@ -17,33 +17,35 @@ TOLD = {  # fields of the recipe that may be changed: their word in a label, and
     "target_rate": ("target", "another target rate"),
     "rate_weight": ("lambda", "another weight of the target-rate loss"),
     "every_loop_weight": ("every-loop", "also learn from every loop executed, by this weight"),
+    "zero_init_loops": ("zero-init", "let every loop begin as the identity"),
     "clip_norm": ("clip", "longest gradient"),
     "precision": ("precision", "float32, or bf16 under autocast"),
 }
-OF_GATES = {  # fields of the recipe that need gates: how rows begin that have such
+OF_BLOCKS = {  # fields of the recipe that need gates or loops: how rows begin that have such
     "gate": ("dr_",), "gate_noise": ("dr_",), "target_rate": ("dr_", "aig_"), "rate_weight": ("dr_", "aig_"),
-    "every_loop_weight": ("dr_", "aig_"),
+    "every_loop_weight": ("dr_", "aig_"), "zero_init_loops": ("dr_",),
 }  # fmt: skip
 
 
 def refuse_idle(rows: Sequence[str], changes: dict) -> None:
     """ValueError for a field that would change nothing of one of the rows but its label."""
-    for field in filter(changes.__contains__, OF_GATES):
-        beginnings = OF_GATES[field]
+    for field in filter(changes.__contains__, OF_BLOCKS):
+        beginnings = OF_BLOCKS[field]
         for row in rows:
             if not row.startswith(beginnings):
                 raise ValueError(
-                    f"{field} received; {row} has no gates that it changes: name rows that begin with "
+                    f"{field} received; {row} has no gates or loops that it changes: name rows that begin with "
                     f"{' or '.join(beginnings)}"
                 )
-        if field != "gate" and changes.get("gate") == "open":
+        if field not in ("gate", "zero_init_loops") and changes.get("gate") == "open":
             raise ValueError(f"{field} received with gate open, which is no gate: leave it out")
 
 
 def label_of(schedule: str, changes: dict, base: Recipe) -> str:
     """A schedule that was changed is not taken for the one it was."""
     told = {key: word for key, (word, _) in TOLD.items() if key in changes and changes[key] != getattr(base, key)}
-    return "-".join([schedule, *(f"{changes[key]}-{word}" for key, word in told.items())])
+    words = (word if changes[key] is True else f"{changes[key]}-{word}" for key, word in told.items())
+    return "-".join([schedule, *words])
 
 
 def milestones_for(base: Recipe, epochs: int) -> dict:

@@ -7,7 +7,7 @@ from torch import nn
 
 from drnn.core import gates_of
 from drnn.data import Source
-from drnn.models import Classifier, Preprocessing, create_model, model_spec
+from drnn.models import Classifier, Preprocessing, create_model, model_spec, zero_init_loops
 from drnn.models.registry import has_loops
 from drnn.storage import write_atomically
 from drnn.training.recipe import Recipe
@@ -34,6 +34,10 @@ def build_model(recipe: Recipe, source: Source) -> Classifier:
             raise
         given = ", ".join(f"{field} {value!r}" for field, value in options.items())
         raise ValueError(f"{error}. The recipe gives {given}; null leaves a field out") from error
+    if recipe.zero_init_loops:
+        if not has_loops(model_spec(recipe.model)):
+            raise ValueError(f"zero_init_loops received; no block of this {recipe.model} loops, so leave it out")
+        zero_init_loops(model)
     if recipe.every_loop_weight and not gates_of(model):
         raise ValueError(
             f"every_loop_weight {recipe.every_loop_weight} received; no gate of this {recipe.model} leaves loops "

@@ -45,6 +45,7 @@ class Recipe:
         distortion: augmentation from files: vary brightness, contrast, saturation and hue.
         rate_weight: weight of the target-rate loss, lambda.
         rate_warmup_epochs: epochs over which lambda rises linearly from 0.
+        zero_init_loops: let every loop begin as the identity, see `drnn.models.zero_init_loops`.
         every_loop_weight: weight of the cross entropy of the same images with every loop executed, which is computed
             beside it, in about the same time again; 0 leaves it out.
         target_rate: share of arriving images that should execute a loop; null keeps the network's own.
@@ -94,6 +95,7 @@ class Recipe:
     distortion: bool = False
     rate_weight: float = 2.0
     rate_warmup_epochs: float = 0.0
+    zero_init_loops: bool = False
     every_loop_weight: float = 0.0
     target_rate: float | None = None
     gate_noise: str | None = None
