@@ -12,11 +12,14 @@ from drnn.cli.main import main
     [
         (["gradients", "dr_resnet16_cifar", "--epochs", "2"], "without --dataset"),
         (["gradients", "dr_resnet16_cifar", "--measure_every", "0"], "measure_every 0 received"),
+        (["gradients", "dr_resnet16_cifar", "--recipe", "beside.yaml"], "every_loop_weight 0.5 received in the recipe"),
         (["runs/none", "--device", "nonsense"], "'nonsense' is not usable here"),
         (["runs/none", "--course_epochs", "-2"], "course_epochs -2 received"),
     ],
 )
-def test_bad_options_get_one_line(arguments, message, capsys):
+def test_bad_options_get_one_line(arguments, message, tmp_path, monkeypatch, capsys):
+    (tmp_path / "beside.yaml").write_text("base: cifar10-dr16\nevery_loop_weight: 0.5\n")
+    monkeypatch.chdir(tmp_path)
     assert main(["analyze", *arguments]) == 2
     assert message in capsys.readouterr().err
 

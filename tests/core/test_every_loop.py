@@ -1,12 +1,14 @@
 """A pass with every gate open: what recursion without gates computes, and statistics as they were."""
 
 import copy
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import nn
 
-from drnn.core import every_loop
+from drnn.core import GateDecision, every_loop
+from drnn.core.loops import Gated
 from drnn.models import create_model, set_dense
 
 from .small import images, make_block
@@ -84,6 +86,47 @@ def test_all_is_as_before_after_an_error():
         raise ZeroDivisionError
     assert not block.forward_with_gates(images(6))[1].executed.all()
     assert all(norm.track_running_stats for norm in block.modules() if isinstance(norm, nn.BatchNorm2d))
+
+
+class Closed(nn.Module):
+    """A gate of one's own."""
+
+    def forward(self, x):
+        return GateDecision(x.new_full((len(x),), -1.0), x.new_full((len(x),), -1.0))
+
+
+def test_a_gate_of_ones_own_is_not_asked():
+    block = make_block().train()
+    block.gate = Closed()
+    with every_loop(block):
+        assert block.forward_with_gates(images(6))[1].executed.all()
+    assert not block.forward_with_gates(images(6))[1].executed.any()
+
+
+@pytest.mark.parametrize("dense", [False, True])
+def test_the_form_may_be_chosen_meanwhile(dense):
+    block, twin = make_block().train(), make_block().train()
+    with every_loop(block):
+        block.set_dense(dense)
+    twin.set_dense(dense)
+    assert (block.training_form, block.evaluation_form) == (twin.training_form, twin.evaluation_form)
+
+
+def test_no_gradient_is_computed_for_an_answer_that_wants_none():
+    gradient, y, x = (torch.randn(2, 3, 4, 4) for _ in range(3))
+    for wanted in (False, True):
+        ctx = SimpleNamespace(saved_tensors=(y, x), needs_input_grad=(True, False, False, wanted))
+        first, *_, last = Gated.backward(ctx, gradient)
+        assert first is gradient
+        assert (last is not None) == wanted
+
+
+def test_norms_that_are_no_batch_norms_are_left_alone():
+    norm = nn.InstanceNorm2d(3, track_running_stats=True).eval()
+    x = torch.randn(2, 3, 4, 4)
+    expected = norm(x)
+    with every_loop(norm):
+        assert torch.equal(norm(x), expected)
 
 
 def test_evaluation_executes_all_of_it_too():

@@ -2,8 +2,9 @@
 
 import pytest
 import torch
+from torch import nn
 
-from drnn.core import RecursiveBlock
+from drnn.core import OpenGate, RecursiveBlock
 from drnn.models import create_model, zero_init_loops
 from drnn.models.resnet import ResNetSpec
 
@@ -58,3 +59,38 @@ def test_it_learns_all_the_same():
 def test_a_network_without_loops_is_refused():
     with pytest.raises(ValueError, match="resnet20_cifar received; no block of it loops"):
         zero_init_loops(create_model("resnet20_cifar"))
+
+
+class Plain(nn.Module):
+    """A norm without weights."""
+
+    def forward(self, x, loop, groups=None):
+        return x
+
+
+@pytest.mark.parametrize("kind", [Plain, lambda: nn.BatchNorm2d(64, affine=False)])
+def test_a_norm_that_has_no_weight_to_zero_is_refused(kind):
+    """And nothing is changed before."""
+    model = create_model("dr_resnet16_cifar")
+    model.layer3[1].body.bn2 = kind()
+    before = [parameter.clone() for parameter in model.parameters()]
+    with pytest.raises(ValueError, match=r"BasicBlock received; its bn2 \((Plain|BatchNorm2d)\) has no parameter"):
+        zero_init_loops(model)
+    assert all(torch.equal(one, other) for one, other in zip(before, model.parameters(), strict=True))
+
+
+def test_a_body_of_ones_own_says_what_its_branch_ends_in():
+    class Body(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.last = nn.Conv2d(3, 3, 1)
+
+        def forward(self, x, loop, groups):
+            return x + self.last(x)
+
+    block = RecursiveBlock(Body(), OpenGate(), 2)
+    with pytest.raises(ValueError, match="Body received, which has no branch_end; let it name the layer"):
+        zero_init_loops(block)
+    Body.branch_end = "last"
+    zero_init_loops(block)
+    assert not block.body.last.weight.any()

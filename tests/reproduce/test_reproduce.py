@@ -85,6 +85,7 @@ def test_the_ablation_takes_the_networks_parts_away(tmp_path):
     for changes, says in (
         ({"held_out": 0}, "one held-out image or more"),
         ({"gate_noise": "none"}, "gate_noise received"),
+        ({"every_loop_weight": 1.0}, "every_loop_weight received; naive and L have no gates"),
     ):
         with pytest.raises(ValueError, match=says):
             ablation("dr_resnet16", "short", [0], changes, tmp_path, tmp_path)

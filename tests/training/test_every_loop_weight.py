@@ -48,6 +48,16 @@ def test_it_moves_no_statistics():
     assert all(torch.equal(found[1][name], buffer) for name, buffer in found[0].items())
 
 
+def test_it_is_computed_as_the_other_pass(monkeypatch):
+    """In bf16 where the recipe says so, whatever this CPU has instructions for."""
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: True)
+    step, kinds = make_step(replace(TINY, model="dr_resnet_digits", precision="bf16", every_loop_weight=1.0)), []
+    step.model.fc.register_forward_hook(lambda layer, given, logits: kinds.append(logits.dtype))
+    step.model.train()
+    assert torch.isfinite(step(*batch(), 1.0).loss)
+    assert kinds == [torch.bfloat16] * 2
+
+
 @pytest.mark.parametrize("changes", [{"model": "resnet_digits", "target_rate": None}, {"gate": "open"}])
 def test_it_is_refused_where_no_gate_leaves_any_out(changes):
     with pytest.raises(ValueError, match=r"every_loop_weight 1.0 received; no gate of this d?r?_?resnet_digits"):

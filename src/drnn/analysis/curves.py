@@ -20,7 +20,7 @@ class Curves:
         epoch: ``(E,)``, from 1; the others are ``(E,)`` too, NaN where a log does not say or a loss was not finite.
         train_error: of the training images as they were seen, augmented.
         test_error: of the test images, in evaluation.
-        train_loss: mean; of a network with gates the cross entropy in it, where the log tells it apart.
+        train_loss: mean; of a network with gates the cross entropy of their pass alone, where the log tells it.
         test_loss: mean.
         num_classes: K.
         stopped: True where training ended because a loss was not finite.

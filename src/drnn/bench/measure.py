@@ -187,7 +187,7 @@ def time_ends(model: Classifier, x: Tensor, device: str) -> PairedTimes:
 
     def opened(_: int) -> None:
         for block in blocks:
-            block.forward = partial(every_loop, block)
+            block.forward = partial(run_all_loops, block)
         model(x)
 
     try:
@@ -197,7 +197,7 @@ def time_ends(model: Classifier, x: Tensor, device: str) -> PairedTimes:
             block.__dict__.pop("forward", None)
 
 
-def every_loop(block: RecursiveBlock, x: Tensor) -> Tensor:
+def run_all_loops(block: RecursiveBlock, x: Tensor) -> Tensor:
     """All loops of a block for all images, no gate asked."""
     for loop in range(block.num_loops):
         x = block.body(x, loop, None)

@@ -3,10 +3,20 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from torch import nn
-from torch.nn.modules.batchnorm import _NormBase
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
-from drnn.core.gates import Gate, OpenGate
+from drnn.core.block import RecursiveBlock
+from drnn.core.gates import Gate, GateDecision, OpenGate
+
+
+class _Unasked(nn.Module):
+    """Stands for a gate, which an `OpenGate` would say is not there."""
+
+    def forward(self, x: Tensor) -> GateDecision:
+        certain = x.new_full((x.shape[0],), torch.inf)
+        return GateDecision(certain, certain)
 
 
 @contextmanager
@@ -14,7 +24,8 @@ def every_loop(model: nn.Module) -> Iterator[None]:
     """Meanwhile every image executes every loop, and no batch norm of ``model`` moves its running statistics.
 
     So a network with gates computes, in training, what recursion without gates would with the same weights, and its
-    evaluation stays that of the images that the gates let through.
+    evaluation stays that of the images that the gates let through. Activations that are checkpointed need the backward
+    pass in here, too. Gates are away meanwhile: neither copy nor save the network in here.
 
     Example:
         >>> import torch
@@ -29,11 +40,11 @@ def every_loop(model: nn.Module) -> Iterator[None]:
         (block, name, gate)
         for block in model.modules()
         for name, gate in block.named_children()
-        if isinstance(gate, Gate)
+        if isinstance(gate, Gate) or (isinstance(block, RecursiveBlock) and name == "gate")
     ]
-    norms = [layer for layer in model.modules() if isinstance(layer, _NormBase) and layer.track_running_stats]
-    for block, name, _ in gates:
-        setattr(block, name, OpenGate())
+    norms = [layer for layer in model.modules() if isinstance(layer, _BatchNorm) and layer.track_running_stats]
+    for block, name, gate in gates:
+        setattr(block, name, gate if isinstance(gate, OpenGate) else _Unasked())
     for norm in norms:
         norm.track_running_stats = False
     try:

@@ -162,10 +162,12 @@ def in_rows(parts: Iterable[nn.Module]) -> Iterator[nn.Module]:
 def zero_init_loops(model: nn.Module) -> nn.Module:
     """Let every loop of a fresh network begin as the identity, in place: what its branch ends in begins at 0.
 
-    That is the last norm, in every loop, or the last convolution of a pre-activation block. Returns the model.
+    That is the last norm, in every loop, or the last convolution of a pre-activation block; a body names it by
+    ``branch_end``. Returns the model.
 
     Raises:
-        ValueError: no block loops.
+        ValueError: no block loops, or one whose body does not say what its branch ends in, or ends in a layer without
+            a parameter ``weight``. Nothing is changed then.
 
     Source: Goyal et al., "Accurate, large minibatch SGD", 2017, of residual blocks; torchvision's
         ``zero_init_residual``. Here ordinary blocks begin as ever.
@@ -173,12 +175,23 @@ def zero_init_loops(model: nn.Module) -> nn.Module:
     bodies = [block.body for block in model.modules() if isinstance(block, RecursiveBlock)]
     if not bodies:
         raise ValueError(f"{getattr(model, 'name', type(model).__name__)} received; no block of it loops")
+    weights = [weight for body in bodies for weight in _branch_end(body)]
     with torch.no_grad():
-        for body in bodies:
-            for name, parameter in body.get_submodule(body.branch_end).named_parameters():  # type: ignore[arg-type]
-                if name.endswith("weight"):
-                    parameter.zero_()
+        for weight in weights:
+            weight.zero_()
     return model
+
+
+def _branch_end(body: nn.Module) -> list[nn.Parameter]:
+    """What scales the end of a body's branch, for all loops."""
+    kind, name = type(body).__name__, getattr(body, "branch_end", None)
+    if not isinstance(name, str):
+        raise ValueError(f"{kind} received, which has no branch_end; let it name the layer that its branch ends in")
+    layer = body.get_submodule(name)
+    found = [parameter for key, parameter in layer.named_parameters() if key.rpartition(".")[2] == "weight"]
+    if not found:
+        raise ValueError(f"{kind} received; its {name} ({type(layer).__name__}) has no parameter weight to begin at 0")
+    return found
 
 
 def set_dense(model: nn.Module, dense: bool = True) -> nn.Module:

@@ -129,10 +129,12 @@ def ablation(row: str, schedule: str, seeds: Sequence[int], changes: dict, runs:
 
     Raises:
         ValueError: as for `table1`; a row that has no recursive blocks, no held-out image, or a gate or its noise,
-            which the variants set.
+            which the variants set, or a pass that variants without gates do not have.
     """
     if set_by := sorted({"gate", "gate_noise"} & changes.keys()):
         raise ValueError(f"{set_by[0]} received; the variants of the ablation set it: leave it out")
+    if "every_loop_weight" in changes:
+        raise ValueError("every_loop_weight received; naive and L have no gates that leave loops out: leave it out")
     if changes.get("held_out", 1) < 1:
         raise ValueError(
             f"held_out {changes['held_out']} received; an ablation is tested on one held-out image or more"

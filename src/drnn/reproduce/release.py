@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 
 from drnn.budgets.budget import BUDGET, Budget, budget_fields, read_budget
 from drnn.storage import Write, json_text, refuse_place, text_writer, write_together
-from drnn.training import evaluate_source
+from drnn.training import RECIPES, evaluate_source, find_recipe
 from drnn.training.checkpoint import load_run
 from drnn.training.recipe import Recipe, tested_images
 from drnn.training.run_data import DATA
@@ -75,8 +75,7 @@ def release(
         model,
         mean_macs=found["macs_mean"],
         loops_histogram=found["loops_histogram"],
-        recipe=f"{recipe.name}, {recipe.epochs} epochs, seed {recipe.seed}"
-        + (", moving average of the weights" if average else ""),
+        recipe=told(recipe) + (", moving average of the weights" if average else ""),
         commit=run_environment(run)["commit"],
         dataset=f"{dataset.name}, {found['images']:,} {tested_images(recipe.held_out)}",
         error=[1 - found["acc1"]],
@@ -95,6 +94,21 @@ def release(
     foreign = set(IN_SOME) - files.keys()
     write_together({folder / name: write for name, write in files.items()}, [folder / name for name in foreign])
     return card
+
+
+def told(recipe: Recipe) -> str:
+    """A recipe in a line: its name, length and seed, and what it has otherwise than the one of that name.
+
+    Example:
+        >>> told(replace(find_recipe("cifar10-dr74"), epochs=50, milestones=(21, 36), clip_norm=1.0))
+        'cifar10-dr74, 50 epochs, seed 0, clip_norm 1.0'
+    """
+    line = f"{recipe.name}, {recipe.epochs} epochs, seed {recipe.seed}"
+    if recipe.name not in RECIPES:
+        return line
+    own, here = find_recipe(recipe.name).to_dict(), recipe.to_dict()
+    elsewhere = {*MOVABLE, "epochs", "milestones", "seed", "held_out"}  # told already, or no choice
+    return ", ".join([line, *(f"{key} {here[key]}" for key in here if key not in elsewhere and here[key] != own[key])])
 
 
 def _budget_of(run: Path, write_weights: Write) -> Budget | None:

@@ -1,7 +1,6 @@
 """What a recipe asks for and will not get: said before training, which goes on."""
 
 from drnn.data.records import RECORDS
-from drnn.models import model_spec
 from drnn.training.recipe import Recipe
 
 IN_MEMORY = ("padding", "padding_mode", "cutout")  # fields that only images in memory use
@@ -30,8 +29,13 @@ def ignored_fields(recipe: Recipe) -> dict[str, list[str]]:
     return {user: fields for user, fields in found.items() if fields}
 
 
-def warnings_for(recipe: Recipe) -> list[str]:
-    """A sentence for each thing that is ignored, and for each warm-up that the run ends in."""
+def warnings_for(recipe: Recipe, has_gates: bool) -> list[str]:
+    """A sentence for each thing that is ignored, and for each warm-up that the run ends in.
+
+    Args:
+        recipe: of the run.
+        has_gates: whether its network has any.
+    """
     said = []
     for user, names in ignored_fields(recipe).items():
         values = ", ".join(f"{field} = {getattr(recipe, field)!r}" for field in names)
@@ -41,8 +45,7 @@ def warnings_for(recipe: Recipe) -> list[str]:
             f"warmup_epochs {recipe.warmup_epochs:g} received for {recipe.epochs} epochs: the learning rate only rises "
             "and never falls; give more epochs, or a shorter warm-up"
         )
-    has_gates = recipe.gate != "open" and model_spec(recipe.model).target_rate is not None
-    if has_gates and recipe.rate_weight and recipe.rate_warmup_epochs >= recipe.epochs:
+    if has_gates and recipe.rate_weight and recipe.rate_warmup_epochs > recipe.epochs:
         said.append(
             f"rate_warmup_epochs {recipe.rate_warmup_epochs:g} received for {recipe.epochs} epochs: lambda ends below "
             f"{recipe.rate_weight:g}, so gates may miss the target rate; give more epochs, or a shorter warm-up"

@@ -17,9 +17,9 @@ from drnn.training.recipe import Recipe
 class StepResult(NamedTuple):
     """What a step saw, on the device: sums over the images of this process.
 
-    ``loss ()`` is the mean loss of the batch and ``cross_entropy ()`` the part of it that is what the gates' own loops
-    answer, ``images`` its size, ``wrong ()`` a count; ``arrived`` and ``executed`` ``(T,)`` count images at each loop
-    slot.
+    ``loss ()`` is the mean loss of the batch and ``cross_entropy ()`` the part of it that is of the pass in
+    which the gates decide, without the rate loss; ``images`` is its size, ``wrong ()`` a count of that pass;
+    ``arrived`` and ``executed`` ``(T,)`` count images at each loop slot.
     """
 
     loss: Tensor

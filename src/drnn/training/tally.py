@@ -46,7 +46,7 @@ class Tally:
         return whole
 
     def means(self) -> dict:
-        """Loss, the cross entropy in it, error, loops per image, and each gate's executed rate (None: none arrived)."""
+        """Loss, the cross entropy in it of the gates' pass, error, loops per image, and rates (None: none arrived)."""
         images, loss, cross_entropy, wrong, *counts = self.sums.tolist()
         arrived, executed = counts[: len(counts) // 2], counts[len(counts) // 2 :]
         apart = {} if math.isnan(cross_entropy) else {"train_cross_entropy": cross_entropy / images}

@@ -77,11 +77,11 @@ def train(
     if recipe.threads:
         torch.set_num_threads(recipe.threads)
     with workers_of(recipe.device) as workers, polite_end() as requests, ExitStack() as held:
-        for warning in warnings_for(recipe) if workers.first else []:
-            logger.warning(warning)
         source = workers.in_turn(lambda: load_data(recipe))
         torch.manual_seed(recipe.seed)
         model = build_model(recipe, source)
+        for warning in warnings_for(recipe, model.target_rate is not None) if workers.first else []:
+            logger.warning(warning)
         session = Session(recipe, model, source.to(workers.device), workers)
         overwrite = overwrite and not restarted()
         status, found = workers.decide(
