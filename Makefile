@@ -43,13 +43,13 @@ gpu-bench:  # torch.compile last: nothing is known of it there
 	  --forms [optimised,masked,captured,plain,compiled] --json $(BENCH)
 
 # Two controls first: they tell what sharing weights and what gates cost. Then the deepest pair with gradients limited, without
-# which gates of deep networks close (docs/training.md), and what learning from every loop gives back (docs/log.md).
+# which gates of deep networks close (docs/training.md), and what may give back what gates cost (docs/log.md).
 gpu-table1:
 	$(TABLE1) --recipe paper --rows resnet16
 	$(TABLE1) --recipe paper --rows dr_resnet16 --gate open
 	$(TABLE1) --recipe paper --rows resnet110,dr_resnet74 --clip_norm 1
+	$(TABLE1) --recipe paper --rows dr_resnet74 --zero_init_loops true
 	$(TABLE1) --recipe paper --rows dr_resnet16 --every_loop_weight 1
-	$(TABLE1) --recipe paper --rows dr_resnet74 --every_loop_weight 1 --clip_norm 1
 	$(TABLE1) --recipe paper --seeds 0,1,2
 	$(TABLE1) --recipe modern --rows resnet20,dr_resnet16,resnet110,dr_resnet74
 
