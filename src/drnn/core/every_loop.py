@@ -3,20 +3,18 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from drnn.core.block import RecursiveBlock
-from drnn.core.gates import Gate, GateDecision, OpenGate
+from drnn.core.gates import Gate, GateDecision, OpenGate, go_on
 
 
 class _Unasked(nn.Module):
     """Stands for a gate, which an `OpenGate` would say is not there."""
 
     def forward(self, x: Tensor) -> GateDecision:
-        certain = x.new_full((x.shape[0],), torch.inf)
-        return GateDecision(certain, certain)
+        return go_on(x)
 
 
 @contextmanager
@@ -41,10 +39,11 @@ def every_loop(model: nn.Module) -> Iterator[None]:
         for block in model.modules()
         for name, gate in block.named_children()
         if isinstance(gate, Gate) or (isinstance(block, RecursiveBlock) and name == "gate")
+        if not isinstance(gate, OpenGate)
     ]
     norms = [layer for layer in model.modules() if isinstance(layer, _BatchNorm) and layer.track_running_stats]
-    for block, name, gate in gates:
-        setattr(block, name, gate if isinstance(gate, OpenGate) else _Unasked())
+    for block, name, _ in gates:
+        setattr(block, name, _Unasked())
     for norm in norms:
         norm.track_running_stats = False
     try:
