@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ from drnn.reproduce.plan import SCHEDULES
 from drnn.reproduce.report import OUTCOME, ablation_markdown, outcomes, table1_markdown
 from drnn.reproduce.result import read_results
 from drnn.reproduce.times import times_of
+from drnn.reproduce.trials import Trials, labels_in, trials_in
 from drnn.training.recipe import tested_images
 
 CIFAR10 = ROOT / "results" / "cifar10"
@@ -42,44 +43,64 @@ def table1_short() -> str:
 
 
 def table1_trials() -> str:
-    """By schedules of another length, or other pictures."""
-    trials = [folder for folder in _labels("*", without="ablation-*") if folder.name not in SCHEDULES]
-    return "\n".join(_experiment(folder, table1_markdown) for folder in trials)
+    """By schedules of another length, other pictures, or with options, of the same conditions side by side."""
+    there = [trials for trials in trials_in(labels_in(CIFAR10)) if not _is_table1(trials)]
+    return "\n".join(_trials(trials) for trials in there)
+
+
+def _is_table1(trials: Trials) -> bool:
+    return all(folder.name in SCHEDULES for folder in trials.folders)
+
+
+def _trials(trials: Trials) -> str:
+    places = distinct((folder.relative_to(ROOT).as_posix() for folder in trials.folders), "/*.json`, `")
+    lines = [
+        f"`{trials.command}`: {_conditions(trials.results[0])}.",
+        trials.markdown(),
+        f"From `{places}/*.json`, each with its own command; {_origin(trials.results)}.\n",
+    ]
+    return "\n\n".join(line.rstrip("\n") for line in lines) + "\n"
 
 
 def ablation() -> str:
     return "\n".join(_experiment(folder, ablation_markdown) for folder in _labels("ablation-*/*"))
 
 
-def _labels(pattern: str, without: str = "") -> list[Path]:
-    folders = sorted(path for path in CIFAR10.glob(pattern) if path.is_dir())
-    return [path for path in folders if not (without and path.match(without))]
+def _labels(pattern: str) -> list[Path]:
+    return sorted(path for path in CIFAR10.glob(pattern) if path.is_dir())
 
 
 def _experiment(folder: Path, show: Callable[[Path], str]) -> str:
     """The table of a folder, its recipe in a line, and where each run was done."""
-    results = read_results(folder)
-    recipe, place = results[0]["recipe"], folder.relative_to(ROOT).as_posix()
-    images = f"{recipe['train_images'] or 50_000 - recipe['held_out']:,}"
-    tested = f"{results[0]['images']:,} {tested_images(recipe['held_out'])}"
-    minutes = "; ".join(f"{_run(result, results)} {result['train_s'] / 60:.0f}" for result in results)
-    seeds = distinct(result["seed"] for result in results)
+    results, place = read_results(folder), folder.relative_to(ROOT).as_posix()
     commands = distinct((result["environment"]["command"] for result in results), "`, `")
+    minutes = "; ".join(f"{_run(result, results)} {result['train_s'] / 60:.0f}" for result in results)
+    lines = [
+        f"**{folder.relative_to(CIFAR10).as_posix()}**: {_conditions(results[0])}.",
+        show(folder),
+        f"From `{place}/*.json`: `{commands}`, {_origin(results)}. Minutes a run: {minutes}.\n",
+    ]
+    return "\n\n".join(line.rstrip("\n") for line in lines) + "\n"
+
+
+def _conditions(result: dict) -> str:
+    recipe = result["recipe"]
+    return (
+        f"{recipe['epochs']} epochs on {recipe['train_images'] or 50_000 - recipe['held_out']:,} images, batch "
+        f"{recipe['batch_size']}, lr {recipe['lr']:g} ({recipe['schedule']}), cutout {recipe['cutout'] or 'none'}, "
+        f"padding with {recipe.get('padding_mode', 'zeros')}, {recipe.get('precision', 'float32')}, "
+        f"tested on {result['images']:,} {tested_images(recipe['held_out'])}"
+    )
+
+
+def _origin(results: Iterable[dict]) -> str:
     machines = [part for result in results for part in result["trained_on"]]
     where = distinct(
         (f"{part.get('gpu') or part['processor']}, {part['cores']} cores, torch {part['torch']}" for part in machines),
         "; ",
     )
-    commits = distinct(part["commit"] for part in machines)
-    lines = [
-        f"**{folder.relative_to(CIFAR10).as_posix()}**: {recipe['epochs']} epochs on {images} images, batch "
-        f"{recipe['batch_size']}, lr {recipe['lr']:g} ({recipe['schedule']}), cutout {recipe['cutout'] or 'none'}, "
-        f"padding with {recipe.get('padding_mode', 'zeros')}, {recipe.get('precision', 'float32')}, "
-        f"tested on {tested}.",
-        show(folder),
-        f"From `{place}/*.json`: `{commands}`, seeds {seeds}, commits {commits}, {where}. Minutes a run: {minutes}.\n",
-    ]
-    return "\n\n".join(line.rstrip("\n") for line in lines) + "\n"
+    seeds = distinct(sorted({result["seed"] for result in results}))
+    return f"seeds {seeds}, commits {distinct(part['commit'] for part in machines)}, {where}"
 
 
 def _run(result: dict, results: list[dict]) -> str:

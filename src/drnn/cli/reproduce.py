@@ -1,4 +1,4 @@
-"""``drnn reproduce table1`` and ``drnn reproduce ablation``."""
+"""``drnn reproduce table1``, ``drnn reproduce ablation`` and ``drnn reproduce trials``."""
 
 from dataclasses import fields
 from pathlib import Path
@@ -13,6 +13,7 @@ from drnn.reproduce.done import is_done
 from drnn.reproduce.report import ablation_markdown, table1_markdown
 from drnn.reproduce.runner import room, standing
 from drnn.reproduce.times import time_rows
+from drnn.reproduce.trials import labels_in, trials_in
 from drnn.training import Recipe
 from drnn.training.distributed import choose_device
 from drnn.training.step import autocast
@@ -24,9 +25,10 @@ def parser() -> ArgumentParser:
         prog="drnn reproduce",
         description="Run an experiment of the paper on CIFAR-10: what is missing is run, what was begun goes on, what "
         "has a result file stays. table1: the networks of Table 1. ablation: one of them without its parts, as Table 3 "
-        "does on ImageNet, and with the gate's noise read in three ways; tested on 5,000 held-out training images.",
+        "does on ImageNet, and with the gate's noise read in three ways; tested on 5,000 held-out training images. "
+        "trials: runs nothing, and shows side by side what table1 has in --results by options such as --gate open.",
     )
-    made.add_argument("what", type=Literal["table1", "ablation"], help="the experiment")
+    made.add_argument("what", type=Literal["table1", "ablation", "trials"], help="the experiment")
     made.add_argument(
         "--rows", type=str, default=None, help="rows of Table 1, a,b,c, or resnet16, a control; else all of them"
     )
@@ -56,6 +58,8 @@ def parser() -> ArgumentParser:
 def run(argv: list[str]) -> int:
     """Run what is missing, and print the table; 1 where a run failed."""
     options = parser().parse_args(argv)
+    if options.what == "trials":
+        return _print_trials(options)
     if options.time and options.what != "table1":
         raise ValueError("--time received for the ablation; only table1 has times: leave it out")
     jobs = plan(options)
@@ -93,6 +97,18 @@ def _print_tables(what: str, jobs: list[Job]) -> None:
     show = table1_markdown if what == "table1" else ablation_markdown
     for folder in dict.fromkeys(job.file.parent for job in jobs if job.file.is_file()):
         print(f"{folder}\n\n{show(folder)}")
+
+
+def _print_trials(options: Namespace) -> int:
+    for key in vars(options):
+        if key not in ("what", "results") and options[key] != parser().get_default(key):
+            raise ValueError(f"{key} received; trials shows what is there and runs nothing: give --results alone")
+    root = Path(options.results)
+    if not (there := trials_in(labels_in(root))):
+        raise FileNotFoundError(f"{root} has no results of drnn reproduce table1; name their folder: --results DIR")
+    for trials in there:
+        print(f"{trials.command}\n\n{trials.markdown()}")
+    return 0
 
 
 def plan(options: Namespace) -> list[Job]:

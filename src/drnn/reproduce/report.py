@@ -1,8 +1,10 @@
 """Result files as tables: what the paper printed beside what was measured here."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Iterable
+from operator import itemgetter
 from pathlib import Path
 from statistics import mean, stdev
+from typing import TypeVar
 
 from drnn.reproduce.plan import row_of
 from drnn.reproduce.result import read_results
@@ -10,6 +12,9 @@ from drnn.reproduce.times import times_of
 from drnn.tables import TABLE1
 
 OUTCOME = ("network", "paper error %", "error %", "seeds", "M multiply-adds an image", "time / static")
+ROW = itemgetter("row")
+Item = TypeVar("Item")
+Key = TypeVar("Key", bound=Hashable)
 PAPER = {row_of(row.model): row for row in TABLE1}
 
 
@@ -28,26 +33,26 @@ def table1_markdown(folder: Path) -> str:
         "mean +- between images", "most", "loops", "ms an image / static", "time / static",
     )  # fmt: skip
     lines = [head, ("---",) * len(head)]
-    for row, runs in _grouped(results).items():
+    for row, runs in grouped(results, ROW).items():
         paper, timed, alike = PAPER.get(row), times.get(row), runs[0]  # read_results: parameters and most are alike
         lines.append((
-            row, _shown(paper and paper.error, "{}"), _errors(runs), _averages(runs), str(len(runs)),
+            row, _shown(paper and paper.error, "{}"), errors(runs), averages(runs), str(len(runs)),
             _shown(paper and paper.params, "{}"), f"{alike['params'] / 1e6:.2f}",
             _shown(paper and paper.macs and paper.macs * 1e3, "{:.0f}"),
-            f"{_macs(runs):.1f} +- {mean(run['macs_std'] for run in runs) / 1e6:.1f}",
-            f"{alike['max_macs'] / 1e6:.1f}", _loops(runs),
+            f"{macs(runs):.1f} +- {mean(run['macs_std'] for run in runs) / 1e6:.1f}",
+            f"{alike['max_macs'] / 1e6:.1f}", loops(runs),
             f"{timed['ms']:.3f} / {_shown(timed['against_ms'], '{:.3f}')}" if timed else "-",
             _shown(timed["ratio"] if timed else None, "{:.2f}"),
         ))  # fmt: skip
-    return _markdown(lines) + _origin_of(times)
+    return markdown(lines) + _origin_of(times)
 
 
 def outcomes(results: list[dict], times: dict[str, dict]) -> list[tuple[str, ...]]:
     """Columns `OUTCOME` of Table 1: a row a network, means over its seeds."""
     return [
-        (row, _shown((paper := PAPER.get(row)) and paper.error, "{}"), _errors(runs), str(len(runs)),
-         f"{_macs(runs):.1f}", _shown(times[row]["ratio"] if row in times else None, "{:.2f}"))
-        for row, runs in _grouped(results).items()
+        (row, _shown((paper := PAPER.get(row)) and paper.error, "{}"), errors(runs), str(len(runs)),
+         f"{macs(runs):.1f}", _shown(times[row]["ratio"] if row in times else None, "{:.2f}"))
+        for row, runs in grouped(results, ROW).items()
     ]  # fmt: skip
 
 
@@ -55,13 +60,12 @@ def ablation_markdown(folder: Path) -> str:
     """Table 3 in small from the result files of one folder."""
     head = ("variant", "error %", "of the average %", "training error %", "n", "loops", "M MACs", "rates of the gates")
     lines = [head, ("---",) * len(head)]
-    for row, runs in _grouped(read_results(folder)).items():
-        training = [run["epochs"][-1]["train_error"] for run in runs]
+    for row, runs in grouped(read_results(folder), ROW).items():
         lines.append((
-            row, _errors(runs), _averages(runs), spread(training, _percent), str(len(runs)), _loops(runs),
-            f"{_macs(runs):.1f}", _rates(runs),
+            row, errors(runs), averages(runs), training_errors(runs), str(len(runs)), loops(runs),
+            f"{macs(runs):.1f}", _rates(runs),
         ))  # fmt: skip
-    return _markdown(lines)
+    return markdown(lines)
 
 
 def _origin_of(times: dict[str, dict]) -> str:
@@ -82,28 +86,38 @@ def _shown(value: float | None, form: str) -> str:
     return "-" if value is None else form.format(value)
 
 
-def _grouped(results: list[dict]) -> dict[str, list[dict]]:
-    groups: dict[str, list[dict]] = {}
-    for result in results:
-        groups.setdefault(result["row"], []).append(result)
+def grouped(items: Iterable[Item], by: Callable[[Item], Key]) -> dict[Key, list[Item]]:
+    """Items with the same key together, in the order of the first of each."""
+    groups: dict[Key, list[Item]] = {}
+    for item in items:
+        groups.setdefault(by(item), []).append(item)
     return groups
 
 
-def _errors(runs: list[dict]) -> str:
+def errors(runs: list[dict]) -> str:
+    """Of the last weights, in percent."""
     return spread([run["error"] for run in runs], _percent)
 
 
-def _averages(runs: list[dict]) -> str:
+def averages(runs: list[dict]) -> str:
+    """Errors of the moving average of the weights; "-" where none was kept."""
     kept = [run["average"]["error"] for run in runs if run["average"]]
     return spread(kept, _percent) if kept else "-"
 
 
-def _loops(runs: list[dict]) -> str:
+def training_errors(runs: list[dict]) -> str:
+    """Of the last epoch, on the images as training shows them."""
+    return spread([run["epochs"][-1]["train_error"] for run in runs], _percent)
+
+
+def loops(runs: list[dict]) -> str:
+    """Mean, and how many there are."""
     slots = runs[0]["max_loops"]
     return f"{mean(run['mean_loops'] for run in runs):.2f} of {slots}" if slots else "-"
 
 
-def _macs(runs: list[dict]) -> float:
+def macs(runs: list[dict]) -> float:
+    """Millions of multiply-adds an image."""
     return mean(run["macs_mean"] for run in runs) / 1e6
 
 
@@ -118,5 +132,6 @@ def _percent(value: float) -> str:
     return f"{100 * value:.2f}"
 
 
-def _markdown(lines: list[tuple]) -> str:
+def markdown(lines: list[tuple]) -> str:
+    """Rows of cells as a table."""
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"

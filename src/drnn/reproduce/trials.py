@@ -1,0 +1,102 @@
+"""Results whose recipes differ in what was tried, and in nothing else, side by side."""
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import mean
+
+from drnn.reproduce.changes import OF_BLOCKS, TOLD
+from drnn.reproduce.report import averages, errors, grouped, loops, macs, markdown, training_errors
+from drnn.reproduce.result import OF_A_ROW, ORDER, read_results
+from drnn.training import find_recipe
+from drnn.training.recipe_fields import recipe_from_dict
+
+TRIED = (*OF_BLOCKS, "clip_norm")  # options that may differ within a table; of TOLD, the others are the conditions
+HEAD = (
+    "row", "options", "error %", "of the average %", "training error %", "n", "live params M",
+    "M multiply-adds +- between images", "loops",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Trials:
+    """Runs under the same conditions.
+
+    Attributes:
+        command: what `drnn reproduce` was asked for, but for rows, seeds and options.
+        folders: of the result files, a folder an option or several.
+        results: what is in them, by row, then options, then seed.
+    """
+
+    command: str
+    folders: tuple[Path, ...]
+    results: tuple[dict, ...]
+
+    def markdown(self) -> str:
+        """A line a row and its options, means over the seeds."""
+        lines = [HEAD, ("---",) * len(HEAD)]
+        rows = grouped(self.results, lambda result: (result["row"], _words(_changed(result, TRIED))))
+        for (row, options), runs in rows.items():
+            lines.append((
+                row, f"`{options}`" if options else "-", errors(runs), averages(runs), training_errors(runs),
+                str(len(runs)), f"{runs[0]['params'] / 1e6:.2f}",
+                f"{macs(runs):.1f} +- {mean(run['macs_std'] for run in runs) / 1e6:.1f}", loops(runs),
+            ))  # fmt: skip
+        return markdown(lines)
+
+
+def labels_in(root: Path) -> list[Path]:
+    """The folders of results of Table 1 in the folder of all results; those of the ablation lie a folder deeper."""
+    return sorted({file.parent for file in root.glob("*/*.json")})
+
+
+def trials_in(folders: Iterable[Path]) -> list[Trials]:
+    """The results of Table 1 in some folders, those under the same conditions together.
+
+    Args:
+        folders: as `drnn reproduce table1` writes them, one a label.
+
+    Raises:
+        ValueError: what `read_results` refuses.
+    """
+    found = [(folder, result) for folder in folders for result in read_results(folder)]
+    return [
+        Trials(
+            command=_command(alike[0][1]),
+            folders=tuple(dict.fromkeys(folder for folder, _ in alike)),
+            results=tuple(sorted((result for _, result in alike), key=_place)),
+        )
+        for alike in grouped(found, lambda pair: _conditions(pair[1])).values()
+    ]
+
+
+def _conditions(result: dict) -> str:
+    recipe = asdict(recipe_from_dict(result["recipe"]))  # a field that is younger than the file: as it was
+    return repr([(key, value) for key, value in recipe.items() if key not in (*OF_A_ROW, *TRIED)] + [result["images"]])
+
+
+def _changed(result: dict, fields: Iterable[str]) -> dict:
+    """What was changed of the recipe that the run's begins from."""
+    recipe = recipe_from_dict(result["recipe"])
+    base = find_recipe(recipe.name)
+    return {key: getattr(recipe, key) for key in fields if getattr(recipe, key) != getattr(base, key)}
+
+
+def _command(result: dict) -> str:
+    conditions = _words(_changed(result, (field for field in TOLD if field not in TRIED)))
+    return f"drnn reproduce table1 --recipe {result['label'].split('-')[0]} {conditions}".rstrip()
+
+
+def _words(changes: dict) -> str:
+    return " ".join(f"--{key} {_word(value)}" for key, value in changes.items())
+
+
+def _word(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _place(result: dict) -> tuple:
+    options = _words(_changed(result, TRIED))
+    return ORDER.index(result["row"]), len(options.split()), options, result["seed"]
