@@ -8,9 +8,10 @@ from tempfile import TemporaryDirectory
 
 from drnn.budgets.budget import BUDGET, Budget, budget_fields, read_budget
 from drnn.storage import Write, json_text, refuse_place, text_writer, write_together
-from drnn.training import RECIPES, evaluate_source, find_recipe
+from drnn.training import evaluate_source
 from drnn.training.checkpoint import load_run
 from drnn.training.recipe import Recipe, tested_images
+from drnn.training.recipes import changed_fields
 from drnn.training.run_data import DATA
 from drnn.training.run_folder import (
     AVERAGE,
@@ -100,15 +101,14 @@ def told(recipe: Recipe) -> str:
     """A recipe in a line: its name, length and seed, and what it has otherwise than the one of that name.
 
     Example:
+        >>> from drnn.training import find_recipe
         >>> told(replace(find_recipe("cifar10-dr74"), epochs=50, milestones=(21, 36), clip_norm=1.0))
         'cifar10-dr74, 50 epochs, seed 0, clip_norm 1.0'
     """
-    line = f"{recipe.name}, {recipe.epochs} epochs, seed {recipe.seed}"
-    if recipe.name not in RECIPES:
-        return line
-    own, here = find_recipe(recipe.name).to_dict(), recipe.to_dict()
     elsewhere = {*MOVABLE, "epochs", "milestones", "seed", "held_out"}  # told already, or no choice
-    return ", ".join([line, *(f"{key} {here[key]}" for key in here if key not in elsewhere and here[key] != own[key])])
+    fields = {key: value for key, value in changed_fields(recipe).items() if key not in elsewhere}
+    line = f"{recipe.name}, {recipe.epochs} epochs, seed {recipe.seed}"
+    return ", ".join([line, *(f"{key} {value}" for key, value in fields.items())])
 
 
 def _budget_of(run: Path, write_weights: Write) -> Budget | None:

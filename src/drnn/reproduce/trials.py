@@ -8,8 +8,8 @@ from statistics import mean
 from drnn.reproduce.changes import OF_BLOCKS, TOLD
 from drnn.reproduce.report import averages, errors, grouped, loops, macs, markdown, training_errors
 from drnn.reproduce.result import OF_A_ROW, ORDER, read_results
-from drnn.training import find_recipe
 from drnn.training.recipe_fields import recipe_from_dict
+from drnn.training.recipes import changed_fields
 
 TRIED = (*OF_BLOCKS, "clip_norm")  # options that may differ within a table; of TOLD, the others are the conditions
 HEAD = (
@@ -76,10 +76,8 @@ def _conditions(result: dict) -> str:
 
 
 def _changed(result: dict, fields: Iterable[str]) -> dict:
-    """What was changed of the recipe that the run's begins from."""
-    recipe = recipe_from_dict(result["recipe"])
-    base = find_recipe(recipe.name)
-    return {key: getattr(recipe, key) for key in fields if getattr(recipe, key) != getattr(base, key)}
+    changed = changed_fields(recipe_from_dict(result["recipe"]))
+    return {key: changed[key] for key in fields if key in changed}
 
 
 def _command(result: dict) -> str:

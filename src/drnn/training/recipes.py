@@ -99,6 +99,19 @@ def find_recipe(name: str) -> Recipe:
     return _find(name, Path(), ())
 
 
+def changed_fields(recipe: Recipe) -> dict:
+    """What a recipe has otherwise than the one of its name; nothing where there is none of that name.
+
+    Example:
+        >>> changed_fields(replace(find_recipe("digits"), lr=0.2, seed=1))
+        {'lr': 0.2, 'seed': 1}
+    """
+    if recipe.name not in RECIPES:
+        return {}
+    base = RECIPES[recipe.name]().to_dict()
+    return {key: value for key, value in recipe.to_dict().items() if value != base[key]}
+
+
 def _find(name: str, place: Path, above: tuple[Path, ...]) -> Recipe:
     """A recipe by name, or the one in a file below ``place`` that those ``above`` build on."""
     a_file = name not in RECIPES and Path(name).suffix in (".yaml", ".yml")
