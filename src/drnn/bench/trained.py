@@ -60,7 +60,7 @@ def refuse_lots(model: Classifier, first: str) -> None:
     Raises:
         ValueError: such gates.
     """
-    if any(gate.decide.random_in_evaluation for gate in gates_of(model).values()):
+    if any(gate.random_in_evaluation for gate in gates_of(model).values()):
         raise ValueError(f"{first} has gates that draw lots in evaluation; time a run whose gates do not")
 
 

@@ -22,8 +22,9 @@ Prepare = Callable[[Tensor], Tensor]
 class Dial:
     """All thresholds of a network as a function of a position from 0 (closed) to 1 (open).
 
-    "global" gives every gate the same threshold: the quantile ``1 - position`` of all margins that the trained gates
-    give to these images. "per_gate" takes each gate's own quantile, so that all close at the same pace.
+    "global" gives every gate the same threshold: the quantile ``1 - position`` of all margins by which the trained
+    gates decide about these images, noise included where they draw lots. "per_gate" takes each gate's own quantile, so
+    that all close at the same pace.
 
     Args:
         model: a network with gates, in evaluation mode.
@@ -83,7 +84,7 @@ class Dial:
         seen: dict[str, list[Tensor]] = {name: [] for name in gates_of(self.model)}
         hooks = [gate.register_forward_hook(partial(_keep, seen[name])) for name, gate in gates_of(self.model).items()]
         try:
-            with thresholds_at(self.model, -math.inf):
+            with thresholds_at(self.model, 0.0):  # margins as thresholds are held against them
                 self._run()
         finally:
             for hook in hooks:
@@ -93,6 +94,8 @@ class Dial:
         return {name: values[::step] for name, values in together.items()}
 
 
-def _keep(margins: list[Tensor], gate: object, arguments: tuple, answer: GateDecision) -> None:
-    margin = answer.margin.cpu() if answer.margin.device.type == "mps" else answer.margin  # which has no float64
-    margins.append(margin.double())
+def _keep(margins: list[Tensor], gate: object, arguments: tuple, answer: GateDecision) -> GateDecision:
+    """Keep the margins that decide, with whatever the way of deciding adds to them, and let every image go on."""
+    margin = answer.deciding_margin
+    margins.append((margin.cpu() if margin.device.type == "mps" else margin).double())  # mps has no float64
+    return GateDecision(answer.margin, torch.full_like(margin, math.inf))

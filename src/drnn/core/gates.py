@@ -138,9 +138,18 @@ class Gate(nn.Module):
             self.threshold.zero_()
         return self
 
+    @property
+    def random_in_evaluation(self) -> bool:
+        """Whether it draws lots in evaluation, too; a way of deciding that does not say so does not."""
+        return getattr(self.decide, "random_in_evaluation", False)
+
+    def ask(self, x: Tensor) -> GateDecision:
+        """Its answer before the threshold moves it, for images x ``(N, C, H, W)``."""
+        return self.decide(without_autocast(self.scorer, x, self.scorer.parameters()))
+
     def forward(self, x: Tensor) -> GateDecision:
         """Ask whether each image of x ``(N, C, H, W)`` goes on; in the precision of its weights under autocast, too."""
-        answer = self.decide(without_autocast(self.scorer, x, self.scorer.parameters()))
+        answer = self.ask(x)
         return answer if self.training else GateDecision(answer.margin, answer.deciding_margin - self.threshold)
 
 

@@ -104,8 +104,11 @@ def loop_executing(gate: nn.Module, body: nn.Module, num_loops: int, x: Tensor) 
 
     Nothing is copied in a loop that nobody leaves; else an image that leaves moves once, to its place in the result,
     and those that stay close ranks: see `drnn.core.rows.ranks`. They do so in place, in what the body returned, unless
-    a hook may have kept that. Batches that are not on a CPU go through `drnn.core.sorting.loop_sorting`.
+    a hook may have kept that. Batches that are not on a CPU go through `drnn.core.sorting.loop_sorting`. torch's own
+    tracers would keep the calls that one example made, for all others: they get `loop_masking`.
     """
+    if torch.jit.is_tracing() or torch.compiler.is_exporting():  # type: ignore[attr-defined]
+        return loop_masking(gate, body, num_loops, x)
     if x.device.type != "cpu" and len(x) > 1:
         return loop_sorting(gate, body, num_loops, x)
     out: Tensor | None = None

@@ -7,6 +7,8 @@ give the output and how many loops each image executed, int64 ``(N,)``.
 import torch
 from torch import Tensor, nn
 
+from drnn.core import Gate
+
 Result = tuple[Tensor, Tensor]
 
 
@@ -19,7 +21,8 @@ class GraphBlock(nn.Module):
 
     def goes_on(self, x: Tensor, threshold: Tensor) -> Tensor:
         """The gate's answer, bool ``(N,)``."""
-        return self.gate(x).margin > threshold
+        answer = self.gate.ask(x) if isinstance(self.gate, Gate) else self.gate(x)
+        return answer.deciding_margin > threshold
 
     def forward(self, x: Tensor, threshold: Tensor) -> Result:
         """Loop."""

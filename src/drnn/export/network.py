@@ -126,7 +126,7 @@ def _check(model: Classifier, form: str, norms: str) -> None:
     if own := _registered_that_cost(model):
         raise ValueError(f"{own[0]} is of a class that drnn.costs.register was told of, and files cannot count what it "
                          "costs; export a network without such layers")  # fmt: skip
-    noisy = any(gate.decide.random_in_evaluation for gate in gates_of(model).values())
+    noisy = any(gate.random_in_evaluation for gate in gates_of(model).values())
     if noisy or any(isinstance(part, AdaptiveBlock) for part in model.modules()):
         raise ValueError(f"{model.name} decides with noise in evaluation too, so no file can be compared with it; "
                          "export a network without gate_noise='always'")  # fmt: skip

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
-from drnn.core import Gate, GateRecord, gates_of
+from drnn.core import Gate, GateRecord, gates_of, thresholds_at
 from drnn.core.gates import GateDecision
 from drnn.costs import Costs, count_costs
 from drnn.export.network import looping_blocks, read_thresholds
@@ -98,16 +98,17 @@ def mixed_thresholds(model: Classifier, images: Tensor) -> Tensor:
 
     def choose(gate: Gate, _, answer: GateDecision) -> GateDecision:
         if gate not in found:
-            ranked = answer.margin.sort().values
+            ranked = answer.deciding_margin.sort().values
             low, high = len(ranked) // 4, max(len(ranked) * 3 // 4, len(ranked) // 4 + 2)
             middle = ranked[low:high]
             gap, widest = middle.diff().max(0)
             between = (middle[widest] + middle[widest + 1]) / 2
             turn = torch.tensor(torch.inf if len(found) % 2 else -torch.inf, dtype=torch.float32)
             found[gate] = between if gap > 8 * TIE * (1 + between.abs()) else turn
-        return GateDecision(answer.margin, answer.margin - found[gate])
+        return GateDecision(answer.margin, answer.deciding_margin - found[gate])
 
-    run_with_hooks(model, images, lambda gate: gate.register_forward_hook(choose))
+    with thresholds_at(model, 0.0):
+        run_with_hooks(model, images, lambda gate: gate.register_forward_hook(choose))
     gates = [block.gate for block in looping_blocks(model)]
     return torch.stack(
         [found[gate] if isinstance(gate, Gate) else torch.zeros((), dtype=torch.float32) for gate in gates]

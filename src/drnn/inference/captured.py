@@ -66,7 +66,7 @@ def runs_every_loop(block: nn.Module) -> bool:
     """Whether a recursive block loops whatever its gate says, or has none to ask, so that the host decides nothing."""
     if not isinstance(block, RecursiveBlock) or not (block.dense or isinstance(block.gate, OpenGate)):
         return False
-    return not getattr(getattr(block.gate, "decide", None), "random_in_evaluation", False)
+    return not getattr(block.gate, "random_in_evaluation", False)
 
 
 class CapturedNetwork(Classifier):

@@ -55,11 +55,11 @@ class FoldedGate(Gate):
         """The tensors themselves, by name; two where there is no hidden layer."""
         return {name: tensor for name, tensor in self.named_buffers(recurse=False) if name != "threshold"}
 
-    def forward(self, x: Tensor) -> GateDecision:
-        """Ask whether each image of x ``(N, C, H, W)`` goes on."""
+    def ask(self, x: Tensor) -> GateDecision:
+        """Its answer before the threshold moves it, for images x ``(N, C, H, W)``."""
         refuse_folded_training(self)
         margin = without_autocast(self.margin, x, (self.weight,))
-        return GateDecision(margin, margin - self.threshold)
+        return GateDecision(margin, margin)
 
     def margin(self, x: Tensor) -> Tensor:
         """Of each image ``(N,)``.
