@@ -86,7 +86,7 @@ def gradients(argv: list[str]) -> None:
     if name == "noise" and options.epochs is not None:
         raise ValueError(f"--epochs {options.epochs} received without --dataset; choose digits or cifar10 to train on")
     base = find_recipe(options.recipe) if options.recipe else Recipe(padding=4 if name == "cifar10" else 1)
-    for field in ("every_loop_weight", "zero_init_loops"):
+    for field in ("every_loop_weight", "zero_init_loops", "initial_weights"):
         if value := getattr(base, field):
             raise ValueError(
                 f"{field} {value} received in the recipe {options.recipe}; the networks compared have no gates and "

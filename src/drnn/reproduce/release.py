@@ -71,6 +71,8 @@ def release(
         raise ValueError(f"{run} received for the run, and it is a released network; give the run that it was made of")
     refuse_place(folder / WEIGHTS)
     model, recipe, dataset = load_run(run, data_root, average)
+    if recipe.initial_weights is not None:
+        recipe = replace(recipe, initial_weights=Path(recipe.initial_weights).name)  # no place of this machine
     found = evaluate_source(model, dataset).summary()
     card = Card.of(
         model,

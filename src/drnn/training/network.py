@@ -34,6 +34,11 @@ def build_model(recipe: Recipe, source: Source) -> Classifier:
             raise
         given = ", ".join(f"{field} {value!r}" for field, value in options.items())
         raise ValueError(f"{error}. The recipe gives {given}; null leaves a field out") from error
+    if recipe.zero_init_loops and recipe.initial_weights is not None:
+        raise ValueError(
+            f"zero_init_loops received with initial_weights {recipe.initial_weights!r}, which would replace what it "
+            "sets: leave one of the two out"
+        )
     if recipe.zero_init_loops:
         if not has_loops(model_spec(recipe.model)):
             raise ValueError(f"zero_init_loops received; no block of this {recipe.model} loops, so leave it out")

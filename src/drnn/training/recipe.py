@@ -45,6 +45,8 @@ class Recipe:
         distortion: augmentation from files: vary brightness, contrast, saturation and hue.
         rate_weight: weight of the target-rate loss, lambda.
         rate_warmup_epochs: epochs over which lambda rises linearly from 0.
+        initial_weights: folder of a run or a saved network, or a file of weights, to begin from, see
+            `drnn.training.beginning.begin_from`; null begins fresh.
         zero_init_loops: let every loop begin as the identity, see `drnn.models.zero_init_loops`.
         every_loop_weight: weight of the cross entropy of the same images with every loop executed, which is computed
             beside it, in about the same time again; 0 leaves it out.
@@ -95,6 +97,7 @@ class Recipe:
     distortion: bool = False
     rate_weight: float = 2.0
     rate_warmup_epochs: float = 0.0
+    initial_weights: str | None = None
     zero_init_loops: bool = False
     every_loop_weight: float = 0.0
     target_rate: float | None = None

@@ -32,6 +32,7 @@ def open_run(
     resume: bool = False,
     source: Source | None = None,
     device: torch.device | str = "cpu",
+    begun_from: str | None = None,
 ) -> tuple[str, dict | None]:
     """Make the folder ready, and tell what to do in it.
 
@@ -43,6 +44,7 @@ def open_run(
         resume: a run has to be there.
         source: its data, which are remembered, and compared where a run is there; None for neither.
         device: where the work is done, which is remembered, too.
+        begun_from: fingerprint of the weights that it begins from, if any, to remember.
 
     Returns:
         ``("start", None)``; ``("continue", state)`` with a checkpoint's state, None where it had not come to one; or
@@ -70,7 +72,7 @@ def open_run(
         return "finished", run_summary(folder)
     held.enter_context(alone_in(folder))
     if overwrite or not (folder / RECIPE).is_file():
-        _start(folder, recipe, source, device)
+        _start(folder, recipe, source, device, begun_from)
         return "start", None
     _require_same(folder, recipe)
     if source is not None:
@@ -85,11 +87,19 @@ def open_run(
     return "continue", state
 
 
-def _start(folder: Path, recipe: Recipe, source: Source | None, device: torch.device | str) -> None:
+def goes_on(folder: Path) -> bool:
+    """Whether a run is there that is finished, or came to a checkpoint."""
+    return (folder / RECIPE).is_file() and ((folder / SUMMARY).is_file() or bool(checkpoints(folder)))
+
+
+def _start(
+    folder: Path, recipe: Recipe, source: Source | None, device: torch.device | str, begun_from: str | None
+) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for path in [*(folder / name for name in FILES), *checkpoints(folder)]:
         path.unlink(missing_ok=True)
-    write_json(folder / ENVIRONMENT, environment(device))
+    begun = {} if begun_from is None else {"initial_weights_sha256": begun_from}
+    write_json(folder / ENVIRONMENT, {**environment(device), **begun})
     if source is not None:
         write_json(folder / DATA, data_fields(source))
     write_text(folder / RECIPE, recipe_text(recipe.to_dict()))

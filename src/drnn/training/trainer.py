@@ -12,16 +12,17 @@ from drnn.costs import count_params
 from drnn.data import AnyDataset, hold_out, limit, load_dataset, load_streamed
 from drnn.data.augment import PadCropFlip
 from drnn.data.records import RECORDS
-from drnn.models import model_spec
+from drnn.models import Classifier, model_spec
 from drnn.provenance import environment
 from drnn.storage import write_json
+from drnn.training.beginning import Beginning, begin_from
 from drnn.training.distributed import Workers, restarted, workers_of
 from drnn.training.evaluation import Evaluation
 from drnn.training.ignored import warnings_for
 from drnn.training.interrupt import SAVED, Interrupted, Requests, polite_end
 from drnn.training.network import build_model, save_weights
 from drnn.training.recipe import Recipe
-from drnn.training.run_folder import AVERAGE, SUMMARY, log_metrics, open_run
+from drnn.training.run_folder import AVERAGE, SUMMARY, goes_on, log_metrics, open_run
 from drnn.training.session import Session
 from drnn.training.state import save_state
 from drnn.training.tally import require_finite
@@ -80,12 +81,15 @@ def train(
         source = workers.in_turn(lambda: load_data(recipe))
         torch.manual_seed(recipe.seed)
         model = build_model(recipe, source)
+        overwrite = overwrite and not restarted()
+        begun = workers.in_turn(lambda: _begin(model, recipe, folder, overwrite))
+        if begun is not None and begun.fresh and workers.first:
+            logger.info("not of %s, so they begin fresh: %s", recipe.initial_weights, ", ".join(begun.fresh))
         for warning in warnings_for(recipe, model.target_rate is not None) if workers.first else []:
             logger.warning(warning)
         session = Session(recipe, model, source.to(workers.device), workers)
-        overwrite = overwrite and not restarted()
         status, found = workers.decide(
-            lambda: open_run(folder, recipe, held, overwrite, resume, source, workers.device)
+            lambda: open_run(folder, recipe, held, overwrite, resume, source, workers.device, begun and begun.sha256)
         )
         if status == "finished":
             assert found is not None
@@ -93,6 +97,13 @@ def train(
         if found is not None:
             session.restore(found, folder)
         return Run(session, folder, requests, checkpoint_minutes, tensorboard).finish(progress)
+
+
+def _begin(model: Classifier, recipe: Recipe, folder: Path, overwrite: bool) -> Beginning | None:
+    """Give a run that begins now its initial weights, where it has any."""
+    if recipe.initial_weights is None or (goes_on(folder) and not overwrite):
+        return None
+    return begin_from(model, recipe.initial_weights)
 
 
 class Run:

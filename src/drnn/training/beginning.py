@@ -1,0 +1,59 @@
+"""Weights that a run begins from: another network's, but for gates and a last layer of its own."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+from drnn.core import RecursiveBlock
+from drnn.models import Classifier
+from drnn.models.aig import AdaptiveBlock
+from drnn.weights.files import WEIGHTS, fill, fingerprint, read_weights
+
+
+class Beginning(NamedTuple):
+    """SHA-256 of the file of weights, and the layers that are not of it."""
+
+    sha256: str
+    fresh: tuple[str, ...]
+
+
+def begin_from(model: Classifier, place: str) -> Beginning:
+    """Fill ``model`` with the weights of another network of the same body.
+
+    Gates that only one of the two has do not count, nor does a last layer for another number of classes: the model's
+    own stay as they are.
+
+    Args:
+        model: the network of a run.
+        place: folder of a run or of a saved network, or a file that `drnn.weights.read_weights` opens.
+
+    Raises:
+        FileNotFoundError: nothing there.
+        ValueError: damaged weights, or those of another network; the model is left as it was.
+    """
+    path = Path(place) / WEIGHTS if Path(place).is_dir() else Path(place)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"initial_weights {place} received; there is no file {path}: give the folder of a finished run or of a "
+            "saved network, or a file of weights"
+        )
+    there, own = read_weights(path), model.state_dict()
+    taken = {name: tensor for name, tensor in there.items() if name in own or not _is_of_a_gate(name, model)}
+    fresh = {name: tensor for name, tensor in own.items() if _begins_fresh(name, tensor, there, model)}
+    fill(model, taken | fresh, str(path))
+    layers = dict.fromkeys(name.rpartition(".")[0] for name in fresh)
+    return Beginning(fingerprint(path.parent, path.name), tuple(layers))
+
+
+def _begins_fresh(name: str, own: Tensor, there: dict[str, Tensor], model: nn.Module) -> bool:
+    if name not in there:
+        return _is_of_a_gate(name, model)
+    return name.startswith("fc.") and own.shape != there[name].shape and own.shape[1:] == there[name].shape[1:]
+
+
+def _is_of_a_gate(name: str, model: nn.Module) -> bool:
+    """Whether an entry of a state is of the gate of one of the model's blocks, whether that block has a gate or not."""
+    block, found, _ = name.partition(".gate.")
+    modules = dict(model.named_modules())
+    return bool(found) and isinstance(modules.get(block), RecursiveBlock | AdaptiveBlock)
