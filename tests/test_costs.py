@@ -154,5 +154,5 @@ def test_tables_have_every_row():
 
 
 def test_a_network_of_somebody_else_needs_the_size_of_its_images():
-    with pytest.raises(ValueError, match=r"Sequential received without input_size; give input_size=\(C, H, W\)"):
+    with pytest.raises(ValueError, match=r"input_size None for Sequential; give \(C, H, W\)"):
         count_costs(torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3)))

@@ -3,6 +3,7 @@
 import pytest
 import torch
 import torch.nn.utils.prune
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from drnn import create_model
@@ -118,3 +119,20 @@ def test_hooks_do_not_see_what_is_counted():
         torch.nn.utils.prune.l1_unstructured(model.fc, "weight", 0.5)
     assert count_costs(model) == expected
     assert seen == []
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.ao.quantization is deprecated", "ignore:.*quantized tensor creation")
+def test_a_quantised_layer_is_named():
+    pytest.importorskip("torch.ao.quantization", reason="torch means to remove it")
+    model = create_model("dr_resnet_digits").eval()
+    quantised = torch.ao.quantization.quantize_dynamic(model, {nn.Linear}, dtype=torch.qint8)
+    with pytest.raises(
+        ValueError, match=r"gate\.scorer\.fc1 \(Linear\) is quantised; count the network that it was made of"
+    ):
+        count_costs(quantised)
+
+
+@pytest.mark.parametrize("size", [224, (224, 224), (3, 0, 224), (3, 2.5, 4), "abcd"])
+def test_a_size_is_three_whole_numbers(size):
+    with pytest.raises(ValueError, match=r"input_size .* for ResNet; give \(C, H, W\), three whole numbers"):
+        count_costs(create_model("resnet_digits"), size)

@@ -6,7 +6,7 @@ that reproduces its cells. A layer that is neither of these, nor a norm nor a ga
 than taken for free: those of an optimised network are such. `register` says what a layer of one's own costs.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
@@ -22,6 +22,7 @@ from drnn.core.norms import is_frozen
 from drnn.models.aig import AdaptiveBlock
 from drnn.models.classifier import GATED, Classifier, set_dense
 from drnn.models.mobilenetv2 import MobileNetV2
+from drnn.models.refusals import refuse_quantised
 
 Counting = Literal["plain", "paper"]
 CONVS = (nn.Conv1d, nn.Conv2d)
@@ -39,8 +40,9 @@ def register(layer_type: type[nn.Module], macs: LayerMacs) -> None:
         layer_type: a class of layers; it stands for its subclasses too, unless they are registered themselves. To
             register it again replaces ``macs``.
         macs: ``macs(layer, inputs, output)``, the multiply-adds of one call for one image: ``inputs`` are the
-            positional arguments, with ``output`` of a batch of one and without values, on the device "meta". 0 for what
-            the counting leaves out, as norms and activations. Layers inside are counted by themselves.
+            positional arguments, with ``output`` of a batch of one and without values, on the device "meta", on which
+            the layer has to run. 0 for what the counting leaves out, as norms and activations. Layers inside are
+            counted by themselves.
 
     Raises:
         TypeError: no class of layers.
@@ -151,12 +153,12 @@ def count_costs(
         counting: "plain" or "paper"; see this module's head.
 
     Raises:
-        ValueError: another counting, layers that are neither known here nor registered, or a network of somebody else
-            without ``input_size``.
+        ValueError: another counting or size, layers that are quantised, or neither known here nor registered.
     """
     size = input_size or getattr(model, "input_size", None)
-    if size is None:
-        raise ValueError(f"{type(model).__name__} received without input_size; give input_size=(C, H, W)")
+    if not isinstance(size, Sequence) or len(size) != 3 or not all(isinstance(side, int) and side > 0 for side in size):
+        raise ValueError(f"input_size {size!r} for {type(model).__name__}; give (C, H, W), three whole numbers")
+    refuse_quantised(model, "count the network that it was made of, which has the same multiply-adds")
     _refuse_unknown(model, lambda layer: layer._parameters | layer._buffers)
     if counting not in ("plain", "paper"):
         raise ValueError(f"counting {counting!r} received; choose 'plain' or 'paper'")

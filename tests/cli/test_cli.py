@@ -79,7 +79,7 @@ def test_eval_takes_as_many_images_at_a_time_as_it_is_told(runs, capsys, monkeyp
 def test_a_static_network_has_nothing_to_turn(runs, arguments, capsys):
     before = sorted(Path(runs[1]).iterdir())
     assert main([arguments[0], runs[1], *arguments[1:]]) == 2
-    assert "resnet_digits has no gates to turn: every image costs the same; give a run of" in capsys.readouterr().err
+    assert "resnet_digits has no gates with a threshold to turn; give a run of" in capsys.readouterr().err
     assert sorted(Path(runs[1]).iterdir()) == before
 
 

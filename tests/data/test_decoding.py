@@ -47,6 +47,16 @@ def test_sixteen_bits_are_scaled_to_eight():
     assert torch.equal(pixels, torch.from_numpy(eight.astype(np.uint8)).expand(3, 7, 9))
 
 
+def test_the_transparent_grey_of_sixteen_bits_is_white():
+    buffer, grey = io.BytesIO(), np.full((7, 9), 30_000, np.uint16)
+    grey[:3], grey[3] = 1000, 1001
+    Image.fromarray(grey).save(buffer, "PNG", transparency=1000)
+    pixels = decode(Record("it", buffer.getvalue(), 0))
+    assert pixels[:, :3].unique().tolist() == [255]
+    assert pixels[:, 3].unique().tolist() == [4]
+    assert pixels[:, 4:].unique().tolist() == [117]
+
+
 def floats(values):
     buffer = io.BytesIO()
     Image.fromarray(np.asarray(values, dtype=np.float32)).save(buffer, "TIFF")

@@ -140,6 +140,15 @@ def test_layers_that_files_cannot_count_are_refused_before_the_work_begins(tmp_p
     export_onnx(model, tmp_path / "net.onnx", form="dense")
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.ao.quantization is deprecated", "ignore:.*quantized tensor creation")
+def test_a_quantised_network_is_refused_by_the_name_of_its_layer(tmp_path):
+    pytest.importorskip("torch.ao.quantization", reason="torch means to remove it")
+    quantised = torch.ao.quantization.quantize_dynamic(small_network(), {torch.nn.Linear}, dtype=torch.qint8)
+    with pytest.raises(ValueError, match=r"fc1 \(Linear\) is quantised; export the network .*, and quantise the file"):
+        export_onnx(quantised, tmp_path / "net.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_noise_in_evaluation_is_refused(tmp_path):
     with pytest.raises(ValueError, match="noise in evaluation"):
         export_onnx(create_model("aig_resnet110_cifar"), tmp_path / "net.onnx")

@@ -26,6 +26,10 @@ def test_fields_of_the_other_kind_of_data_are_found(kind):
 def test_fields_of_the_other_schedule_are_found():
     assert ignored_fields(Recipe(epochs=9, milestones=(3,))) == {"the schedule cosine": ["milestones"]}
     assert ignored_fields(Recipe(epochs=9, schedule="step", milestones=(3,))) == {}
+    assert ignored_fields(Recipe(epochs=9, schedule="step", warmup_epochs=5)) == {
+        "the schedule step": ["warmup_epochs"]
+    }
+    assert ignored_fields(Recipe(epochs=9, schedule="step", warmup_epochs=0)) == {}  # no warm-up: as it is
 
 
 def test_a_target_rate_is_ignored_where_no_gate_is():

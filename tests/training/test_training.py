@@ -102,6 +102,10 @@ def test_a_run_of_another_recipe_is_not_overwritten_unasked(run, tmp_path):
         ({"padding": 20, "padding_mode": "reflect"}, "padding 20 received for images of 8 x 8; a reflected border is"),
         ({"model": "resnet_digits"}, r"leave it out\. The recipe gives target_rate 0\.6; null leaves a field out"),
         ({"model": "rcnn160_cifar"}, r"no field target_rate; .*\. The recipe gives target_rate 0\.6; null leaves a"),
+        (
+            {"gate": "open", "gate_noise": "training"},
+            r"The recipe gives target_rate 0\.6, gate_noise 'training', gate 'open'",
+        ),
         ({"gate": "open", "target_rate": None, "model": "resnet_digits"}, "gate 'open' received; no block of this "),
     ],
 )

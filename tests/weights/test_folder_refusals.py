@@ -11,6 +11,7 @@ from drnn import create_model, from_pretrained, optimize, save_pretrained
 from drnn.core import AlwaysNoisy, Gate
 from drnn.models import Preprocessing
 from drnn.models.rcnn import RecurrentConv2d
+from drnn.models.resnet import ResNetSpec
 from drnn.weights import Card
 
 
@@ -37,6 +38,13 @@ def test_networks_that_no_config_describes_are_refused(tmp_path):
         with pytest.raises(ValueError, match=r"digits cannot be opened again.*drnn\.optimize.*save the network it was"):
             save_pretrained(model, tmp_path / "net")
         assert not (tmp_path / "net").exists()
+
+
+def test_a_network_that_was_built_without_a_name_is_refused(tmp_path):
+    model = ResNetSpec((1, 2), (1, 2), target_rate=0.7, width=8, input_size=(1, 8, 8)).build()
+    with pytest.raises(ValueError, match=r"this ResNet was built without a name .*; make it by drnn\.create_model\("):
+        save_pretrained(model, tmp_path / "net")
+    assert not (tmp_path / "net").exists()
 
 
 @pytest.mark.parametrize(

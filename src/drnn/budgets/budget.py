@@ -46,8 +46,8 @@ def refuse_static(model: nn.Module) -> None:
     """
     if not gates_of(model):
         raise ValueError(
-            f"{getattr(model, 'name', type(model).__name__)} has no gates to turn: every image costs the same; "
-            "give a run of a network with gates, such as dr_resnet16_cifar"
+            f"{getattr(model, 'name', type(model).__name__)} has no gates with a threshold to turn; give a run of a "
+            "network with such gates (drnn.core.Gate), such as dr_resnet16_cifar"
         )
 
 

@@ -118,8 +118,9 @@ def _orientation(image: Image.Image) -> int:
 def _to_eight_bits(image: Image.Image, mode: str) -> Image.Image:
     """Any of Pillow's modes to "L" or "RGB"."""
     if image.mode.startswith("I"):
-        values = np.asarray(image).astype(np.float64)
-        image = Image.fromarray((values / _step(image, values)).clip(0, 255).round().astype(np.uint8))
+        values, clear = np.asarray(image).astype(np.float64), image.info.get("transparency")
+        shown = (values / _step(image, values)).clip(0, 255).round().astype(np.uint8)
+        image = Image.fromarray(np.where(values == clear, np.uint8(255), shown) if isinstance(clear, int) else shown)
     elif image.mode == "F":
         values = np.asarray(image, dtype=np.float64)
         image = Image.fromarray((values * _scale(values)).clip(0, 255).round().astype(np.uint8))

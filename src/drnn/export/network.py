@@ -16,7 +16,7 @@ from drnn.export.norms import NORM_PLACEMENTS, place_norms
 from drnn.inference.folded_conv import FoldedConv2d
 from drnn.models import Classifier, Preprocessing, set_dense
 from drnn.models.aig import AdaptiveBlock
-from drnn.models.refusals import refuse_hidden_blocks
+from drnn.models.refusals import refuse_hidden_blocks, refuse_quantised
 
 FORMS: dict[str, type[GraphBlock]] = {
     "branches": BranchingBlock,
@@ -120,6 +120,7 @@ def _check(model: Classifier, form: str, norms: str) -> None:
     if any(isinstance(part, FoldedConv2d) for part in model.modules()):
         raise ValueError(f"an optimised {model.name} received; export the network it was made of")
     refuse_hidden_blocks(model, "export")
+    refuse_quantised(model, "export the network that it was made of, and quantise the file")
     kinds = {str(value.dtype) for value in model.state_dict().values() if value.is_floating_point()}
     if kinds - {"torch.float32"}:
         raise ValueError(f"{model.name} holds {', '.join(sorted(kinds))}; files hold float32: call model.float() first")

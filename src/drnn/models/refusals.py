@@ -1,5 +1,7 @@
 """Networks that cannot be used as they are, refused with what to do."""
 
+from torch import nn
+
 from drnn.models.classifier import GATED, Classifier
 
 
@@ -36,6 +38,21 @@ def refuse_training(model: Classifier, why: str) -> None:
     """
     if any(module.training for module in model.modules()):
         raise ValueError(f"{model.name} is in training mode, at least in part; call model.eval() first: {why}")
+
+
+def refuse_quantised(model: nn.Module, why: str) -> None:
+    """Layers that torch quantised are packed: they have no parameters and run on a CPU alone.
+
+    Args:
+        model: what was received.
+        why: that is too little, and what to do, for the message.
+
+    Raises:
+        ValueError: such a layer.
+    """
+    for name, layer in model.named_modules():
+        if "quantized" in type(layer).__module__.split("."):
+            raise ValueError(f"{name} ({type(layer).__qualname__}) is quantised; {why}")
 
 
 def refuse_hidden_blocks(model: Classifier, user: str) -> None:

@@ -9,7 +9,7 @@ OF_SCHEDULES = {"step": ("warmup_epochs",), "cosine": ("milestones",)}  # and th
 
 
 def ignored_fields(recipe: Recipe) -> dict[str, list[str]]:
-    """The fields that are not at their defaults and change nothing, by what does not use them.
+    """The fields that are not at their defaults and change nothing, by what does not use them; 0 asks for nothing.
 
     Example:
         >>> ignored_fields(Recipe(schedule="step", warmup_epochs=5))
@@ -23,7 +23,7 @@ def ignored_fields(recipe: Recipe) -> dict[str, list[str]]:
         unused["gate open"] = ("target_rate",)
     own = Recipe()
     found = {
-        user: [field for field in fields if getattr(recipe, field) != getattr(own, field)]
+        user: [field for field in fields if (asked := getattr(recipe, field)) and asked != getattr(own, field)]
         for user, fields in unused.items()
     }
     return {user: fields for user, fields in found.items() if fields}

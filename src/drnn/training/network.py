@@ -13,6 +13,8 @@ from drnn.storage import write_atomically
 from drnn.training.recipe import Recipe
 from drnn.weights.files import fill, read_weights
 
+OF_GATES = ("target_rate", "gate_noise", "norm", "gate")  # fields of a recipe, and of a network's specification
+
 
 def build_model(recipe: Recipe, source: Source) -> Classifier:
     """The recipe's network for the data set's classes and images, freshly initialised.
@@ -21,8 +23,7 @@ def build_model(recipe: Recipe, source: Source) -> Classifier:
         ValueError: a model that there is not, a part of recursive blocks for a network in which no block loops, or a
             pass with every loop for one that has no gates.
     """
-    chosen = {"target_rate": recipe.target_rate, "gate_noise": recipe.gate_noise, "norm": recipe.norm}
-    options = {field: value for field, value in {**chosen, "gate": recipe.gate}.items() if value is not None}
+    options = {field: value for field in OF_GATES if (value := getattr(recipe, field)) is not None}
     if recipe.gate == "open":
         if not has_loops(model_spec(recipe.model)):
             raise ValueError(f"gate 'open' received; no block of this {recipe.model} loops, so leave it out")
@@ -32,7 +33,7 @@ def build_model(recipe: Recipe, source: Source) -> Classifier:
     except ValueError as error:
         if not options:
             raise
-        given = ", ".join(f"{field} {value!r}" for field, value in options.items())
+        given = ", ".join(f"{field} {value!r}" for field in OF_GATES if (value := getattr(recipe, field)) is not None)
         raise ValueError(f"{error}. The recipe gives {given}; null leaves a field out") from error
     if recipe.zero_init_loops and recipe.initial_weights is not None:
         raise ValueError(

@@ -11,6 +11,7 @@ from torch import nn
 
 from drnn.core import gates_of, set_thresholds, thresholds_of
 from drnn.models import Classifier, Preprocessing, create_model, model_spec
+from drnn.models.registry import MODELS
 from drnn.weights.files import differences, told
 from drnn.weights.preprocessing import preprocessing_of
 
@@ -89,7 +90,12 @@ def describe(
         ValueError: a network that has no name to build it by, or differs from what its name and fields would build; or
             names of classes, preprocessing or thresholds that do not fit it.
     """
-    own = model_spec(model.name)  # ValueError where the name is not one of the registry's
+    if model.name not in MODELS:
+        raise ValueError(
+            f"this {model.name} was built without a name of drnn models, so no config says how to build it again; make "
+            "it by drnn.create_model(NAME, field=...), which takes any field of its specification"
+        )
+    own = model_spec(model.name)
     state = model.state_dict()
     spec = model.spec
     num_classes = len(state["fc.weight"]) if "fc.weight" in state else spec.num_classes
