@@ -54,7 +54,8 @@ first steps:
   drnn compare runs/digits runs/digits-static  what looping saves
   drnn analyze runs/digits                     what the gates learnt, in pictures
 
-drnn VERB --help explains a verb; drnn --version prints the version."""
+drnn VERB --help explains a verb; drnn --version prints the version; drnn --import MODULE VERB ... imports a module of
+your own first, which may add norms, gates, networks and data sets to the registries."""
 
 
 class Terminated(KeyboardInterrupt):
@@ -94,6 +95,22 @@ def nobody_reads() -> bool:
     return bool(output.poll(0))
 
 
+def import_own(name: str = "") -> str | None:
+    """Import a module of the user's, of this folder or installed; what is wrong where there is none of that name."""
+    problem = f"--import {name!r} received; give the name of a module, such as parts for parts.py in this folder"
+    if not all(part.isidentifier() for part in name.split(".")):
+        return problem
+    if "" not in sys.path:
+        sys.path.insert(0, "")
+    try:
+        import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name == name or name.startswith(f"{error.name}."):
+            return problem
+        raise  # one that it imports
+    return None
+
+
 def in_one_line(error: RuntimeError) -> str | None:
     """What the user can do about those of torch's errors that are no mistake of the program."""
     first = str(error).partition("\n")[0]
@@ -121,6 +138,11 @@ def main(argv: list[str] | None = None) -> int:
 
         print(__version__)
         return 0
+    if arguments[0] == "--import":
+        if problem := import_own(*arguments[1:2]):
+            print(f"drnn: {problem}", file=sys.stderr)
+            return 2
+        return main(arguments[2:])
     verb, *rest = arguments
     if verb not in VERBS:
         near = get_close_matches(verb, VERBS, n=1, cutoff=0.4)
