@@ -48,8 +48,9 @@ def analyse_run(folder: Path, others: Sequence[Path] = (), options: Options | No
 
     Raises:
         FileNotFoundError: no finished run in a folder, or no data.
-        ValueError: a network in which no block loops, a data set that is read from files, runs of another network
-            or on other test images, a course without a batch to train on, or a damaged file.
+        ValueError: a network in which no block loops, more images from files than memory should hold, or a course on
+            such data, runs of another network or on other test images, a course without a batch to train on, or a
+            damaged file.
     """
     options = options or Options()
     logs = [folder, *others, *options.logs]

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from math import prod
 from pathlib import Path
 
 import torch
@@ -10,10 +11,12 @@ from torch import Tensor
 
 from drnn.analysis.answers import Answers, answers_of
 from drnn.costs import Costs, count_costs
-from drnn.data import Dataset, Normalize
+from drnn.data import Dataset, Normalize, StreamedDataset
 from drnn.models import Classifier
 from drnn.training import Recipe, evaluate
 from drnn.training.checkpoint import load_run
+
+LARGEST = 1 << 30  # bytes of test images read from files; what makes them worse needs some copies of them
 
 
 @dataclass(frozen=True)
@@ -21,7 +24,8 @@ class Options:
     """What to look at.
 
     Attributes:
-        images: first so many of the test images; 0 for all.
+        images: so many of the test images, the first, or of a data set that is read from files spread evenly over all;
+            0 for all.
         data_root: where the data set is, if not where the recipe says.
         logs: further run folders whose logs Figure 6 shows.
         course_epochs: epochs over which naive recursion, LVBN and the unrolled network are trained and measured; 0
@@ -63,16 +67,35 @@ class Subject:
 def load_subject(folder: Path, options: Options) -> tuple[Subject, Recipe]:
     """The network of a run with the images to ask it about, and its recipe.
 
+    Of a data set that is read from files a batch of training images is kept, for the readings of gradients.
+
     Raises:
-        FileNotFoundError, ValueError: as `drnn.training.checkpoint.load_run`.
+        FileNotFoundError: as `drnn.training.checkpoint.load_run`.
+        ValueError: likewise; or more test images from files than memory should hold, or a course on such data.
     """
     model, recipe, dataset = load_run(folder, options.data_root)
-    if not isinstance(dataset, Dataset):
-        raise ValueError(f"{folder} was trained on {dataset.name}; the analysis needs a data set that stays in memory")
-    if options.images:
+    if isinstance(dataset, StreamedDataset):
+        dataset = _in_memory(dataset, folder, recipe, options)
+    elif options.images:
         count = options.images
         dataset = replace(dataset, test_images=dataset.test_images[:count], test_labels=dataset.test_labels[:count])
     return Subject(model.to(options.device), dataset.to(options.device)), recipe
+
+
+def _in_memory(dataset: StreamedDataset, folder: Path, recipe: Recipe, options: Options) -> Dataset:
+    if options.course_epochs:
+        raise ValueError(
+            f"course_epochs {options.course_epochs} received; {folder} was trained on {dataset.name}, and a course "
+            "needs a data set that stays in memory: leave it out"
+        )
+    count = min(options.images or dataset.num_test, dataset.num_test)
+    size = count * prod(dataset.image_size)
+    if size > LARGEST:
+        raise ValueError(
+            f"{folder} is tested on {count:,} images of {dataset.side} x {dataset.side}, {size / 1e9:.1f} GB, which "
+            f"the analysis keeps in memory; give --images, at most {LARGEST // prod(dataset.image_size):,}"
+        )
+    return dataset.in_memory(recipe.batch_size, count)
 
 
 def load_others(folders: Sequence[Path], first: Subject, recipe: Recipe, options: Options) -> list[Subject]:

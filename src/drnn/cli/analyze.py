@@ -66,7 +66,7 @@ def runs_parser() -> ArgumentParser:
     )
     parser.add_argument("run", type=str, nargs="+", help="the folder of a finished run; then others of its network")
     parser.add_argument("--data_root", type=str | None, default=None, help="where the data set is now, if it has moved")
-    parser.add_argument("--images", type=int, default=0, help="look at the first so many test images; 0 for all")
+    parser.add_argument("--images", type=int, default=0, help="look at so many test images; 0 for all")
     parser.add_argument("--logs", type=list[str], default=[], help="further run folders whose curves to draw")
     parser.add_argument(
         "--course_epochs", type=int, default=0,

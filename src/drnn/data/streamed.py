@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 
 from drnn.data.batches import ALONE, EpochPlan, Share, part_of
+from drnn.data.dataset import Dataset
 from drnn.data.decoding import UnreadableImage, decode_file
 from drnn.data.seeds import seed_of
 from drnn.data.source import Augmentation
@@ -68,6 +69,16 @@ class StreamedDataset:
         """Only these training images, and for the test those training images, where given."""
         test = self.test if test_rows is None else Subset(self.train, test_rows.tolist())  # type: ignore[arg-type]
         return replace(self, train=Subset(self.train, train_rows.tolist()), test=test)  # type: ignore[arg-type]
+
+    def in_memory(self, train: int = 0, test: int = 0) -> Dataset:
+        """So many images of each part, spread evenly over it, as the test shows them; 0 for all."""
+        kept = []
+        for records, count in ((self.train, train), (self.test, test)):
+            count = min(count or len(records), len(records))
+            rows = [number * len(records) // count for number in range(count)]
+            part = replace(self, test=Subset(records, rows))  # type: ignore[arg-type]
+            kept += [part.test_images, part.test_labels]
+        return Dataset(self.name, *kept, classes=self.classes, mean=self.mean, std=self.std)
 
     def to(self, device: torch.device | str) -> "StreamedDataset":
         """Itself: images come to the device batch by batch."""
