@@ -1,5 +1,6 @@
 """Layers that are counted, registered, or refused."""
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.utils.prune
@@ -130,6 +131,19 @@ def test_a_quantised_layer_is_named():
         ValueError, match=r"gate\.scorer\.fc1 \(Linear\) is quantised; count the network that it was made of"
     ):
         count_costs(quantised)
+
+
+def test_a_layer_of_ones_own_may_live_in_a_module_of_that_name():
+    mine = type("Mine", (nn.Linear,), {"__module__": "theirs.quantized.layers"})
+    register(mine, lambda layer, inputs, output: 5)
+    model = create_model("resnet_digits")
+    model.fc = mine(model.fc.in_features, 10)
+    assert count_costs(model).max_macs == count_costs(create_model("resnet_digits")).max_macs - 10 * 64 + 5
+
+
+def test_a_size_may_be_of_numpys_whole_numbers():
+    model = create_model("resnet_digits")
+    assert count_costs(model, tuple(np.array([1, 8, 8]))) == count_costs(model)
 
 
 @pytest.mark.parametrize("size", [224, (224, 224), (3, 0, 224), (3, 2.5, 4), "abcd"])

@@ -53,12 +53,11 @@ def _is_table1(trials: Trials) -> bool:
 
 
 def _trials(trials: Trials) -> str:
-    places = distinct((folder.relative_to(ROOT).as_posix() for folder in trials.folders), "/*.json`, `")
-    lines = [
-        f"`{trials.command}`: {_conditions(trials.results[0])}.",
-        trials.markdown(),
-        f"From `{places}/*.json`, each with its own command; {_origin(trials.results)}.\n",
-    ]
+    origins = []
+    for folder in trials.folders:
+        here = [result for result in trials.results if result["label"] == folder.name]
+        origins.append(f"* `{folder.relative_to(ROOT).as_posix()}/*.json`: {_origin(here)}. {_minutes(here)}.")
+    lines = [f"`{trials.command}`: {_conditions(trials.results[0])}.", trials.markdown(), "\n".join(origins)]
     return "\n\n".join(line.rstrip("\n") for line in lines) + "\n"
 
 
@@ -74,11 +73,10 @@ def _experiment(folder: Path, show: Callable[[Path], str]) -> str:
     """The table of a folder, its recipe in a line, and where each run was done."""
     results, place = read_results(folder), folder.relative_to(ROOT).as_posix()
     commands = distinct((result["environment"]["command"] for result in results), "`, `")
-    minutes = "; ".join(f"{_run(result, results)} {result['train_s'] / 60:.0f}" for result in results)
     lines = [
         f"**{folder.relative_to(CIFAR10).as_posix()}**: {_conditions(results[0])}.",
         show(folder),
-        f"From `{place}/*.json`: `{commands}`, {_origin(results)}. Minutes a run: {minutes}.\n",
+        f"From `{place}/*.json`: `{commands}`, {_origin(results)}. {_minutes(results)}.\n",
     ]
     return "\n\n".join(line.rstrip("\n") for line in lines) + "\n"
 
@@ -101,6 +99,11 @@ def _origin(results: Iterable[dict]) -> str:
     )
     seeds = distinct(sorted({result["seed"] for result in results}))
     return f"seeds {seeds}, commits {distinct(part['commit'] for part in machines)}, {where}"
+
+
+def _minutes(results: list[dict]) -> str:
+    runs = (f"{_run(result, results)} {result['train_s'] / 60:.0f}" for result in results)
+    return f"Minutes a run: {'; '.join(runs)}"
 
 
 def _run(result: dict, results: list[dict]) -> str:

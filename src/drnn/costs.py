@@ -6,7 +6,7 @@ that reproduces its cells. A layer that is neither of these, nor a norm nor a ga
 than taken for free: those of an optimised network are such. `register` says what a layer of one's own costs.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
@@ -22,7 +22,7 @@ from drnn.core.norms import is_frozen
 from drnn.models.aig import AdaptiveBlock
 from drnn.models.classifier import GATED, Classifier, set_dense
 from drnn.models.mobilenetv2 import MobileNetV2
-from drnn.models.refusals import refuse_quantised
+from drnn.models.refusals import checked_size, refuse_quantised
 
 Counting = Literal["plain", "paper"]
 CONVS = (nn.Conv1d, nn.Conv2d)
@@ -155,9 +155,7 @@ def count_costs(
     Raises:
         ValueError: another counting or size, layers that are quantised, or neither known here nor registered.
     """
-    size = input_size or getattr(model, "input_size", None)
-    if not isinstance(size, Sequence) or len(size) != 3 or not all(isinstance(side, int) and side > 0 for side in size):
-        raise ValueError(f"input_size {size!r} for {type(model).__name__}; give (C, H, W), three whole numbers")
+    size = checked_size(input_size or getattr(model, "input_size", None), type(model).__name__)
     refuse_quantised(model, "count the network that it was made of, which has the same multiply-adds")
     _refuse_unknown(model, lambda layer: layer._parameters | layer._buffers)
     if counting not in ("plain", "paper"):

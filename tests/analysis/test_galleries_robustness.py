@@ -9,7 +9,7 @@ import torch
 
 from drnn.analysis.answers import Answers
 from drnn.analysis.galleries import galleries
-from drnn.analysis.robustness import CORRUPTIONS, STRENGTHS, occlusion, robustness
+from drnn.analysis.robustness import CORRUPTIONS, STRENGTHS, made_worse, occlusion, robustness
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "core"))
 
@@ -44,6 +44,22 @@ def test_blur_leaves_a_plain_image_and_occlusion_covers_its_share():
     covered = occlusion(plain, 0.2, torch.Generator().manual_seed(1)) != plain
     assert covered.float().mean((1, 2, 3)).tolist() == pytest.approx([0.2, 0.2], abs=0.01)
     assert not torch.equal(covered[0], covered[1])
+
+
+def test_many_images_are_made_worse_part_by_part(pictures, monkeypatch):
+    made = {}
+    for at_once in (1 << 25, 5 * pictures[0].numel()):
+        monkeypatch.setattr("drnn.analysis.robustness.AT_ONCE", at_once)
+        made[at_once] = {
+            name: made_worse(corrupt, pictures, 0.3, torch.Generator().manual_seed(0))
+            for name, corrupt in CORRUPTIONS.items()
+        }
+    whole, parts = made.values()
+    assert torch.equal(whole["blur"], parts["blur"])
+    for name in ("noise", "occlusion"):
+        assert parts[name].shape == pictures.shape
+        same = made_worse(CORRUPTIONS[name], pictures[:1].expand(24, -1, -1, -1), 0.3, torch.Generator().manual_seed(0))
+        assert len({image.numpy().tobytes() for image in same}) > 6  # parts are not alike
 
 
 def test_robustness_asks_about_every_strength(pictures):

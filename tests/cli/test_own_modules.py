@@ -81,10 +81,29 @@ def test_a_run_with_parts_of_ones_own_is_trained_and_evaluated(here):
 
 
 @pytest.mark.parametrize("name", ["nowhere", "nowhere.deep", "json.nowhere", "parts.py", "a/b.py", "", "."])
-def test_what_is_no_module_is_named(name, capsys):
-    assert main(["--import", name, "models"]) == 2
-    assert f"drnn: --import {name!r} received; give the name of a module" in capsys.readouterr().err
-    assert main(["--import"]) == 2
+def test_what_is_no_module_is_named(name, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    for arguments in (["--import", name], [f"--import={name}"]):
+        assert main([*arguments, "models"]) == 2
+        assert f"drnn models: --import {name!r} received; give the name of a module" in capsys.readouterr().err
+
+
+def test_an_option_alone_shows_the_usage(capsys):
+    assert main(["--import"]) == 0
+    assert "drnn --import MODULE VERB ..." in capsys.readouterr().out
+
+
+def test_a_verb_whose_processes_would_not_know_it_is_refused(capsys):
+    assert main(["--import", "json", "reproduce", "table1"]) == 2
+    assert "drnn reproduce: --import received; reproduce has rows of its own" in capsys.readouterr().err
+
+
+def test_a_mistake_in_the_module_is_told_in_one_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    (tmp_path / "mistaken_parts.py").write_text("raise ValueError('no such thing')")
+    assert main(["--import", "mistaken_parts", "models"]) == 2
+    assert capsys.readouterr().err == "drnn models: no such thing\n"
 
 
 def test_a_module_that_lacks_another_says_which(tmp_path, monkeypatch):
@@ -92,4 +111,4 @@ def test_a_module_that_lacks_another_says_which(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "path", [*sys.path])
     (tmp_path / "lacks_one.py").write_text("import nowhere_at_all")
     with pytest.raises(ModuleNotFoundError, match="nowhere_at_all"):
-        import_own("lacks_one")
+        import_own("lacks_one", "models")

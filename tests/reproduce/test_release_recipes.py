@@ -1,19 +1,19 @@
 """What a release says of how its run was made."""
 
 from dataclasses import replace
-from pathlib import Path
 
 from drnn.reproduce.release import release
 from drnn.training import find_recipe, train
 from drnn.training.run_folder import read_recipe
+from drnn.weights.files import fingerprint
 
 
-def test_initial_weights_are_named_without_their_place(tmp_path):
+def test_initial_weights_are_named_by_what_they_are_and_not_by_their_place(tmp_path):
     short = replace(find_recipe("digits"), epochs=1, warmup_epochs=0, train_images=300, threads=1, device="cpu")
     first, second = tmp_path / "deep" / "first", tmp_path / "second"
     train(short, first, progress=False)
     train(replace(short, initial_weights=str(first)), second, progress=False)
     card = release(second, tmp_path / "net")
-    assert "initial_weights first" in card.recipe
-    assert read_recipe(tmp_path / "net").initial_weights == "first"
-    assert not [file.name for file in Path(tmp_path / "net").iterdir() if b"deep" in file.read_bytes()]
+    assert f"from weights of SHA-256 {fingerprint(first)}" in card.recipe
+    assert read_recipe(tmp_path / "net").initial_weights is None
+    assert not [file.name for file in (tmp_path / "net").iterdir() if b"deep" in file.read_bytes()]

@@ -91,6 +91,24 @@ def test_options_of_runs_are_refused(argument, named, root, capsys):
     assert f"{named} received; trials shows what is there and runs nothing" in capsys.readouterr().err
 
 
+def test_results_of_the_ablation_and_of_something_else_are_no_trials(root, capsys):
+    assert main(["reproduce", "trials", "--results", str(CIFAR10 / "ablation-dr_resnet16")]) == 2
+    assert "results of naive by the recipe cifar10-dr16-short, which are none of" in capsys.readouterr().err
+    (root / "digits").mkdir()
+    (root / "digits" / "compare.json").write_text("{}")
+    assert main(["reproduce", "trials", "--results", str(root)]) == 0
+    change(
+        root / "short/resnet20-0.json",
+        recipe={**json.loads((root / "short/resnet20-0.json").read_text())["recipe"], "name": "gone"},
+    )
+    change(
+        root / "short/resnet20-1.json",
+        recipe={**json.loads((root / "short/resnet20-1.json").read_text())["recipe"], "name": "gone"},
+    )
+    assert main(["reproduce", "trials", "--results", str(root)]) == 2
+    assert "results of resnet20 by the recipe gone, which are none of" in capsys.readouterr().err
+
+
 def test_a_folder_without_results_is_refused(tmp_path, capsys):
     assert main(["reproduce", "trials", "--results", str(tmp_path)]) == 2
     assert "has no results of drnn reproduce table1; name their folder" in capsys.readouterr().err

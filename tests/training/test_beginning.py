@@ -120,6 +120,30 @@ def test_a_beginning_that_cannot_be_leaves_no_folder(fields, error, says, first,
     assert not (tmp_path / "second").exists()
 
 
+@pytest.mark.parametrize("place", [".", WEIGHTS])
+def test_a_run_does_not_begin_from_its_own_folder(place, first, tmp_path):
+    folder = shutil.copytree(first, tmp_path / "first")
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    with pytest.raises(ValueError, match=r"initial_weights .* received for a run in .*first, which would replace them"):
+        train(replace(STILL, initial_weights=str(folder / place)), folder, overwrite=True, progress=False)
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_a_run_that_begins_once_more_says_from_what(first, tmp_path, monkeypatch):
+    """It was killed before its first checkpoint, and the weights are others now."""
+    folder = shutil.copytree(first, tmp_path / "first")
+    recipe = replace(STILL, initial_weights=str(folder))
+    monkeypatch.setattr(Run, "finish", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        run(recipe, tmp_path / "second")
+    monkeypatch.undo()
+    moved = {key: value + 1 if key == "fc.bias" else value for key, value in load_file(first / WEIGHTS).items()}
+    save_file(moved, folder / WEIGHTS)
+    run(recipe, tmp_path / "second")
+    assert run_environment(tmp_path / "second")["initial_weights_sha256"] == fingerprint(folder) != fingerprint(first)
+    torch.testing.assert_close(weights(tmp_path / "second")["fc.bias"], moved["fc.bias"])
+
+
 def test_what_has_begun_goes_on_without_the_weights_it_began_from(first, tmp_path, monkeypatch):
     shutil.copytree(first, tmp_path / "first")
     recipe, after_step = replace(STILL, epochs=2, initial_weights=str(tmp_path / "first")), Run.after_step

@@ -8,6 +8,8 @@ from torch import Tensor
 
 from drnn.intervals import mean_interval, wilson
 
+Corrupt = Callable[[Tensor, float, torch.Generator], Tensor]
+AT_ONCE = 1 << 25  # bytes of images; a blur needs some fifty times as much
 STRENGTHS = {
     "blur": (0.0, 0.5, 0.75, 1.0, 1.5, 2.0),
     "noise": (0.0, 0.05, 0.1, 0.15, 0.2, 0.3),
@@ -57,11 +59,17 @@ def occlusion(images: Tensor, strength: float, generator: torch.Generator) -> Te
     return torch.where(inside[:, None].to(images.device), torch.full_like(images, 127), images)
 
 
-CORRUPTIONS: dict[str, Callable[[Tensor, float, torch.Generator], Tensor]] = {
+CORRUPTIONS: dict[str, Corrupt] = {
     "blur": blur,
     "noise": noise,
     "occlusion": occlusion,
 }
+
+
+def made_worse(corrupt: Corrupt, images: Tensor, strength: float, generator: torch.Generator) -> Tensor:
+    """`corrupt` on uint8 ``(N, C, H, W)``, so many images at a time that its work in float32 stays small."""
+    count = max(1, AT_ONCE // images[:1].numel())
+    return torch.cat([corrupt(part, strength, generator) for part in images.split(count)])
 
 
 def robustness(
@@ -82,8 +90,7 @@ def robustness(
     for name, corrupt in CORRUPTIONS.items():
         rows = []
         for strength in STRENGTHS[name]:
-            worse = corrupt(images, strength, torch.Generator().manual_seed(seed))
-            loops, wrong = evaluate(worse)
+            loops, wrong = evaluate(made_worse(corrupt, images, strength, torch.Generator().manual_seed(seed)))
             low, high = wilson(int(wrong.sum()), len(wrong))
             rows.append((strength, *mean_interval(loops), float(wrong.mean()), float(low), float(high)))
         names = ("strength", "loops", "loops_low", "loops_high", "error", "error_low", "error_high")

@@ -16,7 +16,7 @@ from drnn.models import Classifier
 from drnn.training import Recipe, evaluate
 from drnn.training.checkpoint import load_run
 
-LARGEST = 1 << 30  # bytes of test images read from files; what makes them worse needs some copies of them
+LARGEST = 1 << 30  # bytes of test images read from files; there are a few copies of them at a time
 
 
 @dataclass(frozen=True)

@@ -95,20 +95,38 @@ def nobody_reads() -> bool:
     return bool(output.poll(0))
 
 
-def import_own(name: str = "") -> str | None:
-    """Import a module of the user's, of this folder or installed; what is wrong where there is none of that name."""
+def import_own(name: str, verb: str) -> None:
+    """Import a module of the user's, of this folder or installed.
+
+    Raises:
+        ValueError: no module of that name, or a verb whose processes would not know of it.
+    """
+    if verb == "reproduce":
+        raise ValueError("--import received; reproduce has rows of its own, whose processes would not import it")
     problem = f"--import {name!r} received; give the name of a module, such as parts for parts.py in this folder"
     if not all(part.isidentifier() for part in name.split(".")):
-        return problem
+        raise ValueError(problem)
     if "" not in sys.path:
         sys.path.insert(0, "")
     try:
         import_module(name)
     except ModuleNotFoundError as error:
         if error.name == name or name.startswith(f"{error.name}."):
-            return problem
+            raise ValueError(problem) from error
         raise  # one that it imports
-    return None
+
+
+def taken_out(arguments: list[str]) -> tuple[str | None, list[str]]:
+    """The module behind a leading ``--import``, or ``--import=``, and what comes after.
+
+    Example:
+        >>> taken_out(["--import", "parts", "eval", "runs/a"]), taken_out(["eval", "runs/a"])
+        (('parts', ['eval', 'runs/a']), (None, ['eval', 'runs/a']))
+    """
+    option, sign, name = arguments[0].partition("=") if arguments else ("", "", "")
+    if option != "--import":
+        return None, arguments
+    return (name, arguments[1:]) if sign else ("".join(arguments[1:2]), arguments[2:])
 
 
 def in_one_line(error: RuntimeError) -> str | None:
@@ -129,7 +147,7 @@ def main(argv: list[str] | None = None) -> int:
 
     143, 130 or 129 when a signal ended it, 141 when nobody reads on.
     """
-    arguments = sys.argv[1:] if argv is None else argv
+    own, arguments = taken_out(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(usage())
         return 0
@@ -138,11 +156,6 @@ def main(argv: list[str] | None = None) -> int:
 
         print(__version__)
         return 0
-    if arguments[0] == "--import":
-        if problem := import_own(*arguments[1:2]):
-            print(f"drnn: {problem}", file=sys.stderr)
-            return 2
-        return main(arguments[2:])
     verb, *rest = arguments
     if verb not in VERBS:
         near = get_close_matches(verb, VERBS, n=1, cutoff=0.4)
@@ -155,6 +168,8 @@ def main(argv: list[str] | None = None) -> int:
     logging.getLogger("drnn").setLevel(logging.INFO)
     try:
         with sigterm_raises():
+            if own is not None:
+                import_own(own, verb)
             code = import_module(f"drnn.cli.{verb}").run(rest) or 0
             sys.stdout.flush()
             return code

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules import module as torch_module
 
-from drnn.core.modes import has_derivative
+from drnn.core.modes import has_derivative, is_traced
 from drnn.core.norms import LEAVING, LoopGroups
 from drnn.core.record import LoopStep
 from drnn.core.rows import Join, Part, close_ranks, put, ranks
@@ -107,7 +107,7 @@ def loop_executing(gate: nn.Module, body: nn.Module, num_loops: int, x: Tensor) 
     a hook may have kept that. Batches that are not on a CPU go through `drnn.core.sorting.loop_sorting`. torch's own
     tracers would keep the calls that one example made, for all others: they get `loop_masking`.
     """
-    if torch.jit.is_tracing() or torch.compiler.is_exporting():  # type: ignore[attr-defined]
+    if is_traced():
         return loop_masking(gate, body, num_loops, x)
     if x.device.type != "cpu" and len(x) > 1:
         return loop_sorting(gate, body, num_loops, x)

@@ -16,6 +16,11 @@ def autocasts(x: Tensor) -> bool:
     return kind != "meta" and torch.is_autocast_enabled(kind)
 
 
+def is_traced() -> bool:
+    """Whether torch records the calls that this example makes, and will repeat them for all others."""
+    return torch.jit.is_tracing() or torch.compiler.is_exporting()  # type: ignore[attr-defined]
+
+
 def makes_a_weight(name: str) -> bool:
     """Whether a module of this name makes a weight of the layer around it, see torch.nn.utils.parametrize."""
     return ".parametrizations." in f".{name}"

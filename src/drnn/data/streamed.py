@@ -77,7 +77,7 @@ class StreamedDataset:
             count = min(count or len(records), len(records))
             rows = [number * len(records) // count for number in range(count)]
             part = replace(self, test=Subset(records, rows))  # type: ignore[arg-type]
-            kept += [part.test_images, part.test_labels]
+            kept += [torch.cat(parts) for parts in zip(*part.test_batches(64), strict=True)]
         return Dataset(self.name, *kept, classes=self.classes, mean=self.mean, std=self.std)
 
     def to(self, device: torch.device | str) -> "StreamedDataset":

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from drnn.core import AlwaysNoisy, Gate
 from drnn.core.gates import start_executing
+from drnn.core.modes import is_traced
 from drnn.core.record import LoopStep, report
 from drnn.models.blocks import ResidualBlock
 
@@ -44,7 +45,7 @@ class AdaptiveBlock(nn.Module):
         answer = self.gate(x)
         report(lambda: LoopStep(answer).expand(x.shape[0]), learns=self.training)
         shortcut = self.body.shortcut(x)
-        if self.training or self.dense:
+        if self.training or self.dense or is_traced():
             decides = answer.decision if self.training else answer.executes
             return torch.relu(decides[:, None, None, None] * self.body.branch(x) + shortcut)
         rows = answer.executes.nonzero()[:, 0]

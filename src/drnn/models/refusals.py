@@ -1,5 +1,8 @@
 """Networks that cannot be used as they are, refused with what to do."""
 
+from collections.abc import Sequence
+from numbers import Integral
+
 from torch import nn
 
 from drnn.models.classifier import GATED, Classifier
@@ -40,6 +43,22 @@ def refuse_training(model: Classifier, why: str) -> None:
         raise ValueError(f"{model.name} is in training mode, at least in part; call model.eval() first: {why}")
 
 
+def checked_size(size: object, owner: str) -> tuple[int, ...]:
+    """A size of images, which is three whole numbers.
+
+    Args:
+        size: what was received.
+        owner: of the images, for the message.
+
+    Raises:
+        ValueError: something else.
+    """
+    sides = list(size) if isinstance(size, Sequence) else []
+    if len(sides) != 3 or not all(isinstance(side, Integral) and int(side) > 0 for side in sides):
+        raise ValueError(f"input_size {size!r} for {owner}; give (C, H, W), three whole numbers")
+    return tuple(map(int, sides))
+
+
 def refuse_quantised(model: nn.Module, why: str) -> None:
     """Layers that torch quantised are packed: they have no parameters and run on a CPU alone.
 
@@ -51,8 +70,9 @@ def refuse_quantised(model: nn.Module, why: str) -> None:
         ValueError: such a layer.
     """
     for name, layer in model.named_modules():
-        if "quantized" in type(layer).__module__.split("."):
-            raise ValueError(f"{name} ({type(layer).__qualname__}) is quantised; {why}")
+        place = type(layer).__module__.split(".")
+        if place[0] == "torch" and "quantized" in place:
+            raise ValueError(f"{name or 'the network'} ({type(layer).__qualname__}) is quantised; {why}")
 
 
 def refuse_hidden_blocks(model: Classifier, user: str) -> None:

@@ -16,6 +16,7 @@ from drnn.training.run_data import DATA
 from drnn.training.run_folder import (
     AVERAGE,
     ENVIRONMENT,
+    INITIAL,
     METRICS,
     MOVABLE,
     RECIPE,
@@ -71,15 +72,17 @@ def release(
         raise ValueError(f"{run} received for the run, and it is a released network; give the run that it was made of")
     refuse_place(folder / WEIGHTS)
     model, recipe, dataset = load_run(run, data_root, average)
-    if recipe.initial_weights is not None:
-        recipe = replace(recipe, initial_weights=Path(recipe.initial_weights).name)  # no place of this machine
+    begun, environment = "", run_environment(run)
+    if recipe.initial_weights is not None:  # whose place is of this machine
+        begun = f", from weights of SHA-256 {environment.get(INITIAL, 'unknown')}"
+        recipe = replace(recipe, initial_weights=None)
     found = evaluate_source(model, dataset).summary()
     card = Card.of(
         model,
         mean_macs=found["macs_mean"],
         loops_histogram=found["loops_histogram"],
-        recipe=told(recipe) + (", moving average of the weights" if average else ""),
-        commit=run_environment(run)["commit"],
+        recipe=told(recipe) + begun + (", moving average of the weights" if average else ""),
+        commit=environment["commit"],
         dataset=f"{dataset.name}, {found['images']:,} {tested_images(recipe.held_out)}",
         error=[1 - found["acc1"]],
         license=license,

@@ -6,10 +6,11 @@ from pathlib import Path
 from statistics import mean
 
 from drnn.reproduce.changes import OF_BLOCKS, TOLD
+from drnn.reproduce.plan import SCHEDULES, VARIANTS
 from drnn.reproduce.report import averages, errors, grouped, loops, macs, markdown, training_errors
 from drnn.reproduce.result import OF_A_ROW, ORDER, read_results
 from drnn.training.recipe_fields import recipe_from_dict
-from drnn.training.recipes import changed_fields
+from drnn.training.recipes import RECIPES, changed_fields
 
 TRIED = (*OF_BLOCKS, "clip_norm")  # options that may differ within a table; of TOLD, the others are the conditions
 HEAD = (
@@ -47,7 +48,7 @@ class Trials:
 
 def labels_in(root: Path) -> list[Path]:
     """The folders of results of Table 1 in the folder of all results; those of the ablation lie a folder deeper."""
-    return sorted({file.parent for file in root.glob("*/*.json")})
+    return sorted({file.parent for file in root.glob("*/*.json") if file.parent.name.split("-")[0] in SCHEDULES})
 
 
 def trials_in(folders: Iterable[Path]) -> list[Trials]:
@@ -57,9 +58,15 @@ def trials_in(folders: Iterable[Path]) -> list[Trials]:
         folders: as `drnn reproduce table1` writes them, one a label.
 
     Raises:
-        ValueError: what `read_results` refuses.
+        ValueError: what `read_results` refuses; or results of the ablation, or of a recipe that there is no more.
     """
     found = [(folder, result) for folder in folders for result in read_results(folder)]
+    for folder, result in found:
+        if result["row"] in VARIANTS or result["recipe"]["name"] not in RECIPES:
+            raise ValueError(
+                f"{folder} has results of {result['row']} by the recipe {result['recipe']['name']}, which are none of "
+                "drnn reproduce table1; give the folder of its results"
+            )
     return [
         Trials(
             command=_command(alike[0][1]),

@@ -7,7 +7,6 @@ from torch import Tensor, nn
 
 from drnn.core import RecursiveBlock
 from drnn.models import Classifier
-from drnn.models.aig import AdaptiveBlock
 from drnn.weights.files import WEIGHTS, fill, fingerprint, read_weights
 
 
@@ -21,8 +20,8 @@ class Beginning(NamedTuple):
 def begin_from(model: Classifier, place: str) -> Beginning:
     """Fill ``model`` with the weights of another network of the same body.
 
-    Gates that only one of the two has do not count, nor does a last layer for another number of classes: the model's
-    own stay as they are.
+    Gates of recursive blocks that only one of the two has do not count, nor does a last layer for another number of
+    classes: the model's own stay as they are.
 
     Args:
         model: the network of a run.
@@ -53,7 +52,7 @@ def _begins_fresh(name: str, own: Tensor, there: dict[str, Tensor], model: nn.Mo
 
 
 def _is_of_a_gate(name: str, model: nn.Module) -> bool:
-    """Whether an entry of a state is of the gate of one of the model's blocks, whether that block has a gate or not."""
+    """Whether an entry of a state is of a recursive block's gate, whether this model's has every loop open or not."""
     block, found, _ = name.partition(".gate.")
     modules = dict(model.named_modules())
-    return bool(found) and isinstance(modules.get(block), RecursiveBlock | AdaptiveBlock)
+    return bool(found) and isinstance(modules.get(block), RecursiveBlock)

@@ -21,6 +21,7 @@ from drnn.weights.folder import CONFIG
 RECIPE, ENVIRONMENT, METRICS = "recipe.yaml", "environment.json", "metrics.jsonl"
 AVERAGE, SUMMARY = "model-ema.safetensors", "summary.json"
 FILES = (RECIPE, ENVIRONMENT, DATA, METRICS, WEIGHTS, AVERAGE, SUMMARY)
+INITIAL = "initial_weights_sha256"  # in the environment of a run that began from weights
 MOVABLE = ("data_root", "download", "threads", "workers", "device")  # fields that may change when a run goes on
 
 
@@ -83,6 +84,8 @@ def open_run(
         begun = run_environment(folder)
     except (FileNotFoundError, ValueError):
         begun = environment(device)
+    if state is None:  # it begins once more
+        begun |= _beginning(begun_from)
     write_json(folder / ENVIRONMENT, {**begun, "resumed": [*begun.get("resumed", []), environment(device)]})
     return "continue", state
 
@@ -98,11 +101,14 @@ def _start(
     folder.mkdir(parents=True, exist_ok=True)
     for path in [*(folder / name for name in FILES), *checkpoints(folder)]:
         path.unlink(missing_ok=True)
-    begun = {} if begun_from is None else {"initial_weights_sha256": begun_from}
-    write_json(folder / ENVIRONMENT, {**environment(device), **begun})
+    write_json(folder / ENVIRONMENT, {**environment(device), **_beginning(begun_from)})
     if source is not None:
         write_json(folder / DATA, data_fields(source))
     write_text(folder / RECIPE, recipe_text(recipe.to_dict()))
+
+
+def _beginning(sha256: str | None) -> dict:
+    return {} if sha256 is None else {INITIAL: sha256}
 
 
 def run_environment(folder: Path) -> dict:

@@ -82,7 +82,8 @@ def train(
         torch.manual_seed(recipe.seed)
         model = build_model(recipe, source)
         overwrite = overwrite and not restarted()
-        begun = workers.in_turn(lambda: _begin(model, recipe, folder, overwrite))
+        begins = workers.decide(lambda: overwrite or not goes_on(folder))
+        begun = workers.in_turn(lambda: _begin(model, recipe, folder)) if begins else None
         if begun is not None and begun.fresh and workers.first:
             logger.info("not of %s, so they begin fresh: %s", recipe.initial_weights, ", ".join(begun.fresh))
         for warning in warnings_for(recipe, model.target_rate is not None) if workers.first else []:
@@ -99,10 +100,15 @@ def train(
         return Run(session, folder, requests, checkpoint_minutes, tensorboard).finish(progress)
 
 
-def _begin(model: Classifier, recipe: Recipe, folder: Path, overwrite: bool) -> Beginning | None:
+def _begin(model: Classifier, recipe: Recipe, folder: Path) -> Beginning | None:
     """Give a run that begins now its initial weights, where it has any."""
-    if recipe.initial_weights is None or (goes_on(folder) and not overwrite):
+    if recipe.initial_weights is None:
         return None
+    if Path(recipe.initial_weights).resolve().is_relative_to(folder.resolve()):
+        raise ValueError(
+            f"initial_weights {recipe.initial_weights} received for a run in {folder}, which would replace them; "
+            "choose another --out"
+        )
     return begin_from(model, recipe.initial_weights)
 
 
