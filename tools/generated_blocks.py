@@ -25,6 +25,7 @@ MAKERS: dict[str, Callable[[], str]] = {
     "budget": tables_of_benchmarks.budget,
     "digits": tables_of_runs.digits,
     "export": tables_of_benchmarks.export,
+    "export_quantised": tables_of_benchmarks.export_quantised,
     "export_sizes": tables_of_benchmarks.export_sizes,
     "gradients": tables_of_runs.gradients,
     "inference": tables_of_benchmarks.inference,

@@ -67,6 +67,22 @@ def export_sizes() -> str:
     return table(header, rows) + source(path, result["environment"], result["seed"])
 
 
+def export_quantised() -> str:
+    path = "benchmarks/results/export_quantised.json"
+    result = read(path, "python benchmarks/export_quantised.py --data_root DIR")
+    rows = []
+    for row in result["rows"]:
+        loops = f"{row['mean_loops']:.2f}, {row['other_loops']:.1%}" if row["mean_loops"] else "-"
+        times = " / ".join(f"{ratio:.2f}" for ratio in row["time_ratio"].values())
+        cells = (f"{row['acc1']:.2%}", f"{row['other_answers']:.1%}", loops, f"{row['bytes'] / 1e6:.2f}", times)
+        rows.append((row["network"], f"`{row['way']}`", *cells))
+    batches = " / ".join(result["rows"][0]["time_ratio"])
+    header = ("network", "made by", "accuracy", "images of another class than in float32", "loops, images with others",
+              "MB", f"time / float32, batch {batches}")  # fmt: skip
+    said = f"\nonnxruntime {result['onnxruntime']}, {result['rows'][0]['images']:,} test images.\n"
+    return table(header, rows) + said + source(path, result["environment"], result["seed"])
+
+
 def inference(path: str = "benchmarks/results/inference.json", how: str = "") -> str:
     entries = read(path, f"drnn bench inference {how}--json {path}")["entries"]
     environments = [entry["environment"] for entry in entries]
