@@ -98,21 +98,6 @@ def test_a_released_network_answers_without_its_data(made, tmp_path, capsys):
     assert said[0] == said[1]
 
 
-def test_held_out_images_are_not_called_test_images(tmp_path, capsys):
-    run, release = str(tmp_path / "run"), str(tmp_path / "release")
-    few = ["--epochs", "1", "--batch_size", "128", "--threads", "1", "--device", "cpu", "--quiet"]
-    assert main(["train", "digits", "--out", run, *few, "--held_out", "300"]) == 0
-    assert main(["eval", run]) == 0
-    assert main(["release", run, release]) == 0
-    assert main(["eval", release]) == 0
-    said = capsys.readouterr().out
-    assert said.count("300 held-out training images") == 4
-    assert "test images" not in said
-    card = (tmp_path / "release/README.md").read_text()
-    assert "digits, 300 held-out training images" in card
-    assert "test images" not in card
-
-
 def test_a_release_keeps_nothing_of_an_earlier_one(runs, tmp_path):
     run, folder = runs[0], tmp_path / "net"
     assert main(["release", str(run), str(folder)]) == 0
