@@ -158,8 +158,11 @@ def test_what_has_begun_goes_on_without_the_weights_it_began_from(first, tmp_pat
         run(recipe, tmp_path / "second")
     monkeypatch.undo()
     shutil.rmtree(tmp_path / "first")
-    for _ in range(2):  # goes on, then is finished
-        assert run(recipe, tmp_path / "second")["recipe"]["epochs"] == 2
+    monkeypatch.chdir(tmp_path)
+    for place in ("./first", str(tmp_path / "first")):  # goes on, then is finished; spelt one way or the other
+        assert run(replace(recipe, initial_weights=place), tmp_path / "second")["recipe"]["epochs"] == 2
+    with pytest.raises(FileExistsError, match=r"initial_weights '.*first' there, 'other' asked"):
+        run(replace(recipe, initial_weights="other"), tmp_path / "second")
     torch.testing.assert_close(weights(tmp_path / "second"), weights(first))
     with pytest.raises(FileNotFoundError, match="initial_weights"):
         train(recipe, tmp_path / "second", overwrite=True, progress=False)

@@ -145,6 +145,9 @@ def _require_same(folder: Path, recipe: Recipe) -> None:
 def differences(there: Recipe, asked: Recipe) -> list[str]:
     """The fields that two recipes do not have in common, each with both values; those of `MOVABLE` do not count."""
     old, new = there.to_dict(), asked.to_dict()
+    places = [Path(recipe.initial_weights or "").resolve() for recipe in (there, asked)]
+    if there.initial_weights and asked.initial_weights and places[0] == places[1]:
+        new["initial_weights"] = old["initial_weights"]  # spelt otherwise
     return [
         f"{key} {old[key]!r} there, {new[key]!r} asked" for key in new if key not in MOVABLE and old[key] != new[key]
     ]
