@@ -100,8 +100,9 @@ def _print_tables(what: str, jobs: list[Job]) -> None:
 
 
 def _print_trials(options: Namespace) -> int:
+    usual = parser()
     for key in vars(options):
-        if key not in ("what", "results") and options[key] != parser().get_default(key):
+        if key not in ("what", "results") and options[key] != usual.get_default(key):
             raise ValueError(f"{key} received; trials shows what is there and runs nothing: give --results alone")
     root = Path(options.results)
     if not (there := trials_in(labels_in(root))):

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from drnn.core import LVBN2d
-from drnn.core.modes import autocasts, has_derivative
+from drnn.core.modes import autocasts, has_derivative, is_traced
 from drnn.core.norms import is_frozen
 from drnn.inference.laid_out import ConvArgs, LaidOutWeights, Made, can_fuse
 
@@ -55,7 +55,7 @@ def finish(y: Tensor, residual: Tensor | None, activation: str | None) -> Tensor
 
 def can_fuse_now(x: Tensor) -> bool:
     """Fused kernels take images, have no derivative, and are unknown to compilers and tracers."""
-    if x.numel() == 0 or torch.compiler.is_compiling() or torch.jit.is_tracing():  # type: ignore[attr-defined]
+    if x.numel() == 0 or torch.compiler.is_compiling() or is_traced():
         return False
     return not has_derivative(x)
 

@@ -3,11 +3,10 @@
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from statistics import mean
 
 from drnn.reproduce.changes import OF_BLOCKS, TOLD
 from drnn.reproduce.plan import SCHEDULES, VARIANTS
-from drnn.reproduce.report import averages, errors, grouped, loops, macs, markdown, training_errors
+from drnn.reproduce.report import averages, errors, grouped, loops, macs_of_images, markdown, training_errors
 from drnn.reproduce.result import OF_A_ROW, ORDER, read_results
 from drnn.training.recipe_fields import recipe_from_dict
 from drnn.training.recipes import RECIPES, changed_fields
@@ -40,8 +39,7 @@ class Trials:
         for (row, options), runs in rows.items():
             lines.append((
                 row, f"`{options}`" if options else "-", errors(runs), averages(runs), training_errors(runs),
-                str(len(runs)), f"{runs[0]['params'] / 1e6:.2f}",
-                f"{macs(runs):.1f} +- {mean(run['macs_std'] for run in runs) / 1e6:.1f}", loops(runs),
+                str(len(runs)), f"{runs[0]['params'] / 1e6:.2f}", macs_of_images(runs), loops(runs),
             ))  # fmt: skip
         return markdown(lines)
 

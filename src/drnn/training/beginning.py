@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import NamedTuple
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from drnn.core import RecursiveBlock
 from drnn.models import Classifier
@@ -38,21 +38,16 @@ def begin_from(model: Classifier, place: str) -> Beginning:
             "saved network, or a file of weights"
         )
     there, own = read_weights(path), model.state_dict()
-    taken = {name: tensor for name, tensor in there.items() if name in own or not _is_of_a_gate(name, model)}
-    fresh = {name: tensor for name, tensor in own.items() if _begins_fresh(name, tensor, there, model)}
+    gates = tuple(f"{name}.gate." for name, block in model.named_modules() if isinstance(block, RecursiveBlock))
+    taken = {name: tensor for name, tensor in there.items() if name in own or not name.startswith(gates)}
+    fresh = {name: tensor for name, tensor in own.items() if _begins_fresh(name, tensor, there, gates)}
     fill(model, taken | fresh, str(path))
     layers = dict.fromkeys(name.rpartition(".")[0] for name in fresh)
     return Beginning(fingerprint(path.parent, path.name), tuple(layers))
 
 
-def _begins_fresh(name: str, own: Tensor, there: dict[str, Tensor], model: nn.Module) -> bool:
+def _begins_fresh(name: str, own: Tensor, there: dict[str, Tensor], gates: tuple[str, ...]) -> bool:
+    """Whether an entry of the model's state stays: one of a gate that is not there, or of another number of classes."""
     if name not in there:
-        return _is_of_a_gate(name, model)
+        return name.startswith(gates)
     return name.startswith("fc.") and own.shape != there[name].shape and own.shape[1:] == there[name].shape[1:]
-
-
-def _is_of_a_gate(name: str, model: nn.Module) -> bool:
-    """Whether an entry of a state is of a recursive block's gate, whether this model's has every loop open or not."""
-    block, found, _ = name.partition(".gate.")
-    modules = dict(model.named_modules())
-    return bool(found) and isinstance(modules.get(block), RecursiveBlock)

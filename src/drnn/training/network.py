@@ -23,17 +23,18 @@ def build_model(recipe: Recipe, source: Source) -> Classifier:
         ValueError: a model that there is not, a part of recursive blocks for a network in which no block loops, or a
             pass with every loop for one that has no gates.
     """
-    options = {field: value for field in OF_GATES if (value := getattr(recipe, field)) is not None}
+    asked = {field: value for field in OF_GATES if (value := getattr(recipe, field)) is not None}
+    options = asked
     if recipe.gate == "open":
         if not has_loops(model_spec(recipe.model)):
             raise ValueError(f"gate 'open' received; no block of this {recipe.model} loops, so leave it out")
-        options |= {"gate": None, "target_rate": None}
+        options = {**asked, "gate": None, "target_rate": None}
     try:
         model = create_model(recipe.model, num_classes=len(source.classes), input_size=source.image_size, **options)
     except ValueError as error:
         if not options:
             raise
-        given = ", ".join(f"{field} {value!r}" for field in OF_GATES if (value := getattr(recipe, field)) is not None)
+        given = ", ".join(f"{field} {value!r}" for field, value in asked.items())
         raise ValueError(f"{error}. The recipe gives {given}; null leaves a field out") from error
     if recipe.zero_init_loops and recipe.initial_weights is not None:
         raise ValueError(
