@@ -129,6 +129,16 @@ def test_what_is_changed_of_a_recipe_is_kept_apart_and_reaches_the_run(tmp_path,
     assert "gate = 'ajar' is no name of one; choose 'hidden', 'linear', 'open'" in capsys.readouterr().err
 
 
+def test_where_runs_begin_is_kept_apart_by_its_name(tmp_path, capsys):
+    where = [*places(tmp_path), "--dry_run"]
+    changed = ["--epochs", "20", "--lr", "0.01", "--initial_weights", "runs/of/mine/resnet20-1"]
+    assert main(["reproduce", "table1", "--rows", "dr_resnet16", *changed, *where]) == 0
+    assert str(tmp_path / "f/paper-20-epochs-0.01-lr-resnet20-1-weights/dr_resnet16-0.json") in capsys.readouterr().out
+    changes = {"initial_weights": "runs/of/mine/resnet20-1", "lr": 0.01}
+    (job,) = table1(["dr_resnet16"], "paper", [0], changes, tmp_path, tmp_path)
+    assert (job.recipe.initial_weights, job.recipe.lr) == ("runs/of/mine/resnet20-1", 0.01)
+
+
 def test_bf16_is_refused_before_a_run_begins_where_nothing_computes_it(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
     asked = ["reproduce", "table1", "--rows", "resnet20", "--device", "cpu", "--precision"]

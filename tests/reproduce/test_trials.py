@@ -48,6 +48,12 @@ def test_options_are_lines_of_one_table(root):
     ]
 
 
+def test_where_a_run_begins_is_an_option(root):
+    tried(root, "short-0.01-lr-a-weights", lr=0.01, initial_weights="runs/a")
+    (there,) = trials_in([root / "short", root / "short-0.01-lr-a-weights"])
+    assert "| dr_resnet16 | `--lr 0.01 --initial_weights runs/a` |" in there.markdown()
+
+
 def test_the_seeds_of_an_option_are_one_line(root):
     tried(root, "short-1.0-clip", seeds=(0, 1), clip_norm=1.0)
     change(root / "short-1.0-clip/dr_resnet16-0.json", error=0.1, mean_loops=1.0)

@@ -6,6 +6,7 @@ which no gradient needs: a pass over memory less each.
 """
 
 from collections.abc import Callable
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,17 @@ from drnn.core.norms import normalise
 NormFactory = Callable[[int], nn.Module]
 
 
+class HiddenChannels(NamedTuple):
+    """Channels that only layers of one block know, so that it computes the same with them in any other order.
+
+    ``written`` are the layers that have them as output, norms and depthwise convolutions included; ``read`` those
+    convolutions that have them as input alone.
+    """
+
+    written: tuple[str, ...]
+    read: tuple[str, ...]
+
+
 def conv(in_channels: int, out_channels: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Conv2d:
     """A convolution without bias that keeps the size at stride 1."""
     return nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, groups=groups, bias=False)
@@ -24,11 +36,13 @@ def conv(in_channels: int, out_channels: int, kernel: int, stride: int = 1, grou
 class ResidualBlock(nn.Module):
     """``relu(branch(x) + shortcut(x))``; a projection shortcut (option B) where the shape changes. Abstract.
 
-    As in every block here, ``branch_end`` names the layer that its branch ends in.
+    As in every block here, ``branch_end`` names the layer that its branch ends in, and ``hidden`` the layers that
+    share channels which nothing outside the block knows.
     """
 
     expansion = 1
     branch_end: str
+    hidden: ClassVar[tuple[HiddenChannels, ...]]
 
     def __init__(self, in_channels: int, out_channels: int, stride: int):
         super().__init__()
@@ -54,6 +68,7 @@ class BasicBlock(ResidualBlock):
     """Two 3 x 3 convolutions."""
 
     branch_end = "bn2"
+    hidden = (HiddenChannels(("conv1", "bn1"), ("conv2",)),)
 
     def __init__(self, in_channels: int, width: int, stride: int = 1, norm: NormFactory = SharedBatchNorm2d):
         super().__init__(in_channels, width, stride)
@@ -71,6 +86,7 @@ class Bottleneck(ResidualBlock):
 
     expansion = 4
     branch_end = "bn3"
+    hidden = (HiddenChannels(("conv1", "bn1"), ("conv2",)), HiddenChannels(("conv2", "bn2"), ("conv3",)))
 
     def __init__(
         self,
@@ -100,6 +116,7 @@ class InvertedResidual(nn.Module):
     """
 
     branch_end = "bn3"
+    hidden: ClassVar = (HiddenChannels(("conv1", "bn1", "conv2", "bn2"), ("conv3",)),)
 
     def __init__(
         self,
@@ -134,6 +151,7 @@ class PreActivationBlock(nn.Module):
 
     expansion = 1
     branch_end = "conv2"
+    hidden: ClassVar = (HiddenChannels(("conv1", "bn2"), ("conv2",)),)
 
     def __init__(self, in_channels: int, width: int, stride: int = 1, norm: NormFactory = SharedBatchNorm2d):
         super().__init__()

@@ -1,6 +1,7 @@
 """What may be changed of a recipe for a set of runs, and the label that keeps their results apart."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from drnn.data.cifar10 import NUM_TRAIN
 from drnn.training import Recipe
@@ -19,6 +20,8 @@ TOLD = {  # fields of the recipe that may be changed: their word in a label, and
     "every_loop_weight": ("every-loop", "also learn from every loop executed, by this weight"),
     "zero_init_loops": ("zero-init", "let every loop begin as the identity"),
     "clip_norm": ("clip", "longest gradient"),
+    "lr": ("lr", "another learning rate to begin with"),
+    "initial_weights": ("weights", "folder of a run or a saved network, or a file of weights, to begin from"),
     "precision": ("precision", "float32, or bf16 under autocast"),
 }
 OF_BLOCKS = {  # fields of the recipe that need gates or loops: how rows begin that have such
@@ -44,8 +47,13 @@ def refuse_idle(rows: Sequence[str], changes: dict) -> None:
 def label_of(schedule: str, changes: dict, base: Recipe) -> str:
     """A schedule that was changed is not taken for the one it was."""
     told = {key: word for key, (word, _) in TOLD.items() if key in changes and changes[key] != getattr(base, key)}
-    words = (word if changes[key] is True else f"{changes[key]}-{word}" for key, word in told.items())
+    words = (word if changes[key] is True else f"{_brief(changes[key])}-{word}" for key, word in told.items())
     return "-".join([schedule, *words])
+
+
+def _brief(value: object) -> str:
+    """Of a place the last part: a label is the name of a folder."""
+    return Path(value).name if isinstance(value, str) else str(value)
 
 
 def milestones_for(base: Recipe, epochs: int) -> dict:

@@ -11,7 +11,8 @@ from drnn.reproduce.result import OF_A_ROW, ORDER, read_results
 from drnn.training.recipe_fields import recipe_from_dict
 from drnn.training.recipes import RECIPES, changed_fields
 
-TRIED = (*OF_BLOCKS, "clip_norm")  # options that may differ within a table; of TOLD, the others are the conditions
+# Options that may differ within a table; of TOLD, the others are the conditions.
+TRIED = (*OF_BLOCKS, "clip_norm", "lr", "initial_weights")
 HEAD = (
     "row", "options", "error %", "of the average %", "training error %", "n", "live params M",
     "M multiply-adds +- between images", "loops",

@@ -8,20 +8,23 @@ from torch import Tensor
 from drnn.core import RecursiveBlock
 from drnn.models import Classifier
 from drnn.weights.files import WEIGHTS, fill, fingerprint, read_weights
+from drnn.weights.tied import is_static_for, tied
 
 
 class Beginning(NamedTuple):
-    """SHA-256 of the file of weights, and the layers that are not of it."""
+    """SHA-256 of the file of weights, the layers that are not of it, and whether it is of a static network."""
 
     sha256: str
     fresh: tuple[str, ...]
+    tied: bool = False
 
 
 def begin_from(model: Classifier, place: str) -> Beginning:
     """Fill ``model`` with the weights of another network of the same body.
 
     Gates of recursive blocks that only one of the two has do not count, nor does a last layer for another number of
-    classes: the model's own stay as they are.
+    classes: the model's own stay as they are. A recursive network begins from a static one's weights as
+    `drnn.weights.load_static` says, but names and shapes alone are compared.
 
     Args:
         model: the network of a run.
@@ -38,12 +41,15 @@ def begin_from(model: Classifier, place: str) -> Beginning:
             "saved network, or a file of weights"
         )
     there, own = read_weights(path), model.state_dict()
+    static = is_static_for(model, there)
+    if static:
+        there = tied(model, there)
     gates = tuple(f"{name}.gate." for name, block in model.named_modules() if isinstance(block, RecursiveBlock))
     taken = {name: tensor for name, tensor in there.items() if name in own or not name.startswith(gates)}
     fresh = {name: tensor for name, tensor in own.items() if _begins_fresh(name, tensor, there, gates)}
     fill(model, taken | fresh, str(path))
     layers = dict.fromkeys(name.rpartition(".")[0] for name in fresh)
-    return Beginning(fingerprint(path.parent, path.name), tuple(layers))
+    return Beginning(fingerprint(path.parent, path.name), tuple(layers), static)
 
 
 def _begins_fresh(name: str, own: Tensor, there: dict[str, Tensor], gates: tuple[str, ...]) -> bool:

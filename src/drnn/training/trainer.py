@@ -84,6 +84,8 @@ def train(
         overwrite = overwrite and not restarted()
         begins = workers.decide(lambda: overwrite or not goes_on(folder))
         begun = workers.in_turn(lambda: _begin(model, recipe, folder)) if begins else None
+        if begun is not None and begun.tied and workers.first:
+            logger.info("%s is of a static network: each loop begins as one of its blocks", recipe.initial_weights)
         if begun is not None and begun.fresh and workers.first:
             logger.info("not of %s, so they begin fresh: %s", recipe.initial_weights, ", ".join(begun.fresh))
         for warning in warnings_for(recipe, model.target_rate is not None) if workers.first else []:
