@@ -15,7 +15,7 @@ from drnn.core.gates import (
 )
 from drnn.core.loss import rate_loss, target_rate_loss
 from drnn.core.norms import ILVBN2d, LoopGroups, LVBN2d, SharedBatchNorm2d
-from drnn.core.record import GateRecord
+from drnn.core.record import GateRecord, collected
 from drnn.core.thresholds import set_thresholds, thresholds_at, thresholds_of
 
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
     "RecursiveBlock",
     "SharedBatchNorm2d",
     "TrainingNoise",
+    "collected",
     "every_loop",
     "gates_of",
     "rate_loss",

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
+from drnn.core.body import refuse_other_calls, wants_every_image
 from drnn.core.gates import OpenGate
 from drnn.core.loops import loop_always, loop_arrivals, loop_dense, loop_executing, loop_masking
 from drnn.core.record import GateRecord, LoopStep, collected, report
@@ -23,28 +24,32 @@ class RecursiveBlock(nn.Module):
     their statistics over the whole batch get all of it. Evaluation computes only the images that *execute*; elsewhere
     than on a CPU, of 128 images and more, a few of those who just left as well: see `drnn.core.sorting`.
 
+    Body and gate may be replaced: what the block does follows from what it has when it is called.
+
     Args:
-        body: called as ``body(x, loop, groups)``; keeps the shape; the residual is inside.
+        body: called as ``body(x, loop, groups)``; keeps the shape, and x as it was; the residual is inside. In
+            evaluation what it returns is the block's own, and may be overwritten.
         gate: ``(N, C, H, W) -> GateDecision``; one, shared by all loops.
         num_loops: L >= 1.
 
     Shape: ``(N, C, H, W) -> (N, C, H, W)``.
 
+    Attributes:
+        dense: whether it computes every image in every loop and masks, see `set_dense`.
+
     Raises:
-        ValueError: ``num_loops`` below 1.
+        TypeError: a body that cannot be called so.
+        ValueError: ``num_loops`` below 1, or no whole number.
 
     Source: Section 1 and Figure 8 (11.921 loops expected of 23 at rate .7 holds only if the first loop is gated too).
     """
 
-    training_form: LoopForm
-    evaluation_form: LoopForm
-
     def __init__(self, body: nn.Module, gate: nn.Module, num_loops: int):
         super().__init__()
-        if num_loops < 1:
-            raise ValueError(f"num_loops = {num_loops} received; a block loops at least once")
-        self.body, self.gate, self.num_loops = body, gate, num_loops
-        self.set_dense(False)
+        if not isinstance(num_loops, int) or num_loops < 1:
+            raise ValueError(f"num_loops = {num_loops} received; a block loops a whole number of times, at least once")
+        refuse_other_calls(body)
+        self.body, self.gate, self.num_loops, self.dense = body, gate, num_loops, False
 
     def extra_repr(self) -> str:
         """What its modules do not tell."""
@@ -52,17 +57,21 @@ class RecursiveBlock(nn.Module):
 
     def set_dense(self, dense: bool) -> None:
         """Choose the form without data-dependent shapes (for graphs and compilers), or the one that skips."""
-        if isinstance(self.gate, OpenGate):
-            self.training_form = self.evaluation_form = loop_always
-            return
-        whole_batch = any(getattr(module, "needs_every_image", False) for module in self.body.modules())
-        self.training_form = loop_dense if dense or whole_batch else loop_arrivals
-        self.evaluation_form = loop_masking if dense else loop_executing
+        self.dense = dense
 
     @property
-    def dense(self) -> bool:
-        """Whether evaluation computes every image in every loop and masks."""
-        return self.evaluation_form is loop_masking
+    def training_form(self) -> LoopForm:
+        """How it loops in training."""
+        if isinstance(self.gate, OpenGate):
+            return loop_always
+        return loop_dense if self.dense or wants_every_image(self.body) else loop_arrivals
+
+    @property
+    def evaluation_form(self) -> LoopForm:
+        """How it loops in evaluation."""
+        if isinstance(self.gate, OpenGate):
+            return loop_always
+        return loop_masking if self.dense else loop_executing
 
     def forward(self, x: Tensor) -> Tensor:
         """Loop over x ``(N, C, H, W)``, and report what the gate did, see `drnn.core.record.collected`."""
@@ -75,7 +84,7 @@ class RecursiveBlock(nn.Module):
         """Loop over x ``(N, C, H, W)`` and tell what the gate did, ``(N, L)``."""
         with collected() as records:
             y = self.forward(x)
-        return y, records[0]
+        return y, records[-1]  # blocks inside report first
 
     def _record(self, steps: list[LoopStep], x: Tensor) -> GateRecord:
         columns = [step.expand(x.shape[0]) for step in steps]

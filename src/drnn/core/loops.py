@@ -4,8 +4,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn.modules import module as torch_module
 
+from drnn.core.body import looped
 from drnn.core.modes import has_derivative, is_traced
 from drnn.core.norms import LEAVING, LoopGroups
 from drnn.core.record import LoopStep
@@ -20,7 +22,7 @@ def loop_always(gate: nn.Module, body: nn.Module, num_loops: int, x: Tensor) -> 
     steps = []
     for loop in range(num_loops):
         steps.append(LoopStep(gate(x)))
-        x = body(x, loop, None)
+        x = looped(body, x, loop, None)
     return x, steps
 
 
@@ -41,7 +43,7 @@ def _loop_dense(gate: nn.Module, body: nn.Module, num_loops: int, x: Tensor, lea
         steps.append(LoopStep(answer, arrived=arrives))
         decides = answer.decision if learns else answer.executes
         looping = looping * (decides * arrives)  # to leave is final
-        y = body(x, loop, LoopGroups(arrives, looping.detach() > 0))
+        y = looped(body, x, loop, LoopGroups(arrives, looping.detach() > 0), keep=True)
         x = _blend(looping, y, x)
     return x, steps
 
@@ -65,10 +67,10 @@ def loop_arrivals(gate: nn.Module, body: nn.Module, num_loops: int, x: Tensor) -
             going, leaving = executes.nonzero()[:, 0], (~executes).nonzero()[:, 0]
             x, stays = Part.apply(x, going, leaving)
             with torch.no_grad():
-                y = body(stays, loop, LEAVING)
+                y = looped(body, stays, loop, LEAVING, keep=True)
             left.append((rows[leaving], Gated.apply(stays, y, stays, looping[leaving])))
             rows, looping = rows[going], looping[going]
-        y = body(x, loop, None)
+        y = looped(body, x, loop, None, keep=True)
         x = Gated.apply(y, y, x, looping)
     if not left:
         return x, steps
@@ -90,6 +92,7 @@ class Gated(torch.autograd.Function):
         return chosen.view_as(chosen)
 
     @staticmethod
+    @once_differentiable  # y of images that leave has no graph
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, Tensor | None]:
         """The gradient itself for what was chosen; along ``y - x`` for a, where a has one."""
         y, x = ctx.saved_tensors
@@ -132,7 +135,7 @@ def loop_executing(gate: nn.Module, body: nn.Module, num_loops: int, x: Tensor) 
             watched = watched or torch.compiler.is_compiling()
             ours = not (watched or has_derivative(x)) and x.data_ptr() != batch.data_ptr()
             x = close_ranks(x, going, ours)
-        x = body(x, loop, None)
+        x = looped(body, x, loop, None)
     if out is None or rows is None:
         return x, steps
     put(out, rows, x)

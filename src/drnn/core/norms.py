@@ -102,6 +102,7 @@ class DecisionBatchNorm2d(nn.BatchNorm2d):
     Source: Section 1 (I-LVBN normalises by the gate's decision) and Figure 7; the exact rule is this project's choice.
     """
 
+    needs_every_image: ClassVar[bool] = False
     num_batches_tracked: Tensor
     skipped_mean: Tensor
     skipped_var: Tensor

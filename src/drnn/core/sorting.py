@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from drnn.core.body import looped
 from drnn.core.gates import GateDecision
 from drnn.core.record import LoopStep
 from drnn.core.rows import put, take
@@ -36,10 +37,10 @@ def loop_sorting(gate: nn.Module, body: nn.Module, num_loops: int, x: Tensor) ->
         if count == 0:
             break
         if count == len(executes):
-            x = body(x, loop, None)
+            x = looped(body, x, loop, None)
             continue
         rows = places[:count]
-        x = body(images[: 1 if count == 1 else -(-count // step) * step], loop, None)
+        x = looped(body, images[: 1 if count == 1 else -(-count // step) * step], loop, None)
         out = torch.empty_like(whole) if out is None else out
         put(out, places[count:], images[count:])
     if out is None:
