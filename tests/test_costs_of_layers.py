@@ -150,3 +150,40 @@ def test_a_size_may_be_of_numpys_whole_numbers():
 def test_a_size_is_three_whole_numbers(size):
     with pytest.raises(ValueError, match=r"input_size .* for ResNet; give \(C, H, W\), three whole numbers"):
         count_costs(create_model("resnet_digits"), size)
+
+
+class Mixing(torch.nn.Module):
+    """Fully connected layers at every position, or over windows that stand in the first dimension."""
+
+    def __init__(self, layer, windows):
+        super().__init__()
+        self.layer, self.windows = layer, windows
+
+    def forward(self, x, loop=0, groups=None):
+        if not self.windows:
+            return x + self.layer(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        count, channels, height, width = x.shape
+        y = x.view(count, channels, 2, height // 2, width).transpose(1, 2).reshape(-1, channels, height // 2, width)
+        return x + self.layer(y).view(count, 2, channels, height // 2, width).transpose(1, 2).reshape(x.shape)
+
+
+@pytest.mark.parametrize(("layer", "windows"), [(nn.Linear(64, 64), False), (nn.Conv2d(64, 64, 1), True)])
+def test_a_layer_that_runs_at_several_places_is_counted_at_each(layer, windows):
+    model = create_model("dr_resnet_digits").eval()
+    model.layer2[1].body = Mixing(layer, windows)
+    set_thresholds(model, dict.fromkeys(gates_of(model), -torch.inf))
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model(torch.zeros(1, *model.input_size))
+    assert counter.get_total_flops() == 2 * count_costs(model).max_macs
+
+
+def test_a_block_inside_a_block_and_one_that_is_called_twice_are_named():
+    model = create_model("dr_resnet_digits")
+    model.layer2.append(model.layer2[1])
+    with pytest.raises(ValueError, match=r"layer2\.1 received, which is called twice"):
+        count_costs(model)
+    model = create_model("dr_resnet_digits")
+    inner = create_model("dr_resnet_digits").layer2[1]
+    model.layer2[1].body = Mixing(inner, True)
+    with pytest.raises(ValueError, match=r"layer2\.1\.body\.layer received, which loops inside a block that loops"):
+        count_costs(model)

@@ -1,16 +1,9 @@
-"""Parameters and multiply-adds, counted from the network itself.
-
-One multiply-add counts once. Plain counting takes convolutions and fully connected layers. The paper's counting
-adds two operations for every output element of a batch norm, except in MobileNetV2, and leaves the gates out:
-that reproduces its cells. A layer that is neither of these, nor a norm nor a gate, but holds numbers is refused rather
-than taken for free: those of an optimised network are such. `register` says what a layer of one's own costs.
-"""
+"""What a network costs, found by running a copy of it without data."""
 
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
-from math import prod
 from typing import Literal
 
 import torch
@@ -19,50 +12,13 @@ from torch import Tensor, nn
 from drnn.core import Gate, GateRecord, RecursiveBlock
 from drnn.core.modes import drop_hooks, makes_a_weight
 from drnn.core.norms import is_frozen
+from drnn.costs.layers import KNOWN, layer_macs, registered_macs
 from drnn.models.aig import AdaptiveBlock
 from drnn.models.classifier import GATED, Classifier, set_dense
 from drnn.models.mobilenetv2 import MobileNetV2
 from drnn.models.refusals import checked_size, refuse_quantised
 
 Counting = Literal["plain", "paper"]
-CONVS = (nn.Conv1d, nn.Conv2d)
-NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.SyncBatchNorm)
-KNOWN = (*CONVS, nn.Linear, *NORMS, nn.GroupNorm, nn.LayerNorm, nn.InstanceNorm2d)
-
-LayerMacs = Callable[[nn.Module, tuple, Tensor], int]  # a layer, what it was called with, what it gave
-_registered: dict[type[nn.Module], LayerMacs] = {}
-
-
-def register(layer_type: type[nn.Module], macs: LayerMacs) -> None:
-    """Say what a layer of one's own costs, so that networks with it can be counted; from now on, in this process.
-
-    Args:
-        layer_type: a class of layers; it stands for its subclasses too, unless they are registered themselves. To
-            register it again replaces ``macs``.
-        macs: ``macs(layer, inputs, output)``, the multiply-adds of one call for one image: ``inputs`` are the
-            positional arguments, with ``output`` of a batch of one and without values, on the device "meta", on which
-            the layer has to run. 0 for what the counting leaves out, as norms and activations. Layers inside are
-            counted by themselves.
-
-    Raises:
-        TypeError: no class of layers.
-        ValueError: a class that is counted already.
-
-    Example:
-        >>> class Scale(nn.Module):
-        ...     pass
-        >>> register(Scale, lambda layer, inputs, output: output.numel())
-    """
-    if not (isinstance(layer_type, type) and issubclass(layer_type, nn.Module)):
-        raise TypeError(f"{layer_type!r} received; register a class of layers, a subclass of torch.nn.Module")
-    if layer_type in KNOWN:
-        raise ValueError(f"{layer_type.__qualname__} received, which is counted already; register a subclass of it")
-    _registered[layer_type] = macs
-
-
-def registered_macs(layer: nn.Module) -> LayerMacs | None:
-    """What `register` was told of this layer's class, or of one above it."""
-    return next((_registered[kind] for kind in type(layer).__mro__ if kind in _registered), None)
 
 
 @dataclass(frozen=True)
@@ -150,7 +106,7 @@ def count_costs(
         model: any network of `drnn.models`, or one built from its blocks; of an optimised network, the one that it
             was made of.
         input_size: ``(C, H, W)`` of the images; ``model.input_size`` by default, whatever size a record's images had.
-        counting: "plain" or "paper"; see this module's head.
+        counting: "plain" or "paper"; see the head of `drnn.costs`.
 
     Raises:
         ValueError: another counting or size, layers that are quantised, or neither known here nor registered.
@@ -175,20 +131,30 @@ class _Tally:
     def __init__(self, model: nn.Module, count_norms: bool):
         self.fixed, self.loops, self.gates, self.slots = 0, [], [], []
         owned: set[nn.Module] = set()
-        for block in model.modules():
+        for name, block in model.named_modules():
             if isinstance(block, GATED):
-                owned |= self._claim(block, count_norms)
+                if block in owned:
+                    raise ValueError(
+                        f"{name} received, which loops inside a block that loops; it has no cost of its own"
+                    )
+                owned |= self._claim(name, block, count_norms)
         for layer in set(model.modules()) - owned:
             layer.register_forward_hook(partial(self._add, None, count_norms))
 
-    def _claim(self, block: RecursiveBlock | AdaptiveBlock, count_norms: bool) -> set[nn.Module]:
+    def _claim(self, name: str, block: RecursiveBlock | AdaptiveBlock, count_norms: bool) -> set[nn.Module]:
         """Give the block its slots; what stays outside them (a gated block's projection) is not claimed."""
         first = len(self.loops)
         self.slots.append(block.num_loops)
         self.loops += [0] * block.num_loops
         self.gates += [0] * block.num_loops
         now = {"loops": first, "gates": first - 1}  # the slot that is running: a gate opens it, then the body runs
-        block.gate.register_forward_pre_hook(lambda *_: now.update(gates=now["gates"] + 1, loops=now["gates"] + 1))
+
+        def open_slot(*_) -> None:
+            if now["gates"] + 1 == first + block.num_loops:
+                raise ValueError(f"{name} received, which is called twice; give each call a block of its own to count")
+            now.update(gates=now["gates"] + 1, loops=now["gates"] + 1)
+
+        block.gate.register_forward_pre_hook(open_slot)
         body = set(block.body.modules())
         if isinstance(block, AdaptiveBlock) and block.body.downsample is not None:
             body -= set(block.body.downsample.modules())
@@ -207,12 +173,3 @@ class _Tally:
         else:
             part, now = slot
             getattr(self, part)[now[part]] += macs
-
-
-def layer_macs(layer: nn.Module, out, count_norms: bool) -> int:
-    """Multiply-adds of one layer that is not registered, for one image; 0 for what is not counted."""
-    if isinstance(layer, CONVS):
-        return prod(out.shape[1:]) * layer.in_channels // layer.groups * prod(layer.kernel_size)
-    if isinstance(layer, nn.Linear):
-        return layer.in_features * layer.out_features
-    return 2 * prod(out.shape[1:]) if count_norms and (isinstance(layer, NORMS) or is_frozen(layer)) else 0
