@@ -78,6 +78,33 @@ def test_a_killed_process_is_replaced_and_the_run_finishes(tmp_path):
     assert [json.loads(line)["epoch"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()] == [1, 2, 3]
 
 
+def stopped(folder, rank, step):
+    """What the processes said of a run that one of them is asked to end after a step."""
+    script = Path(__file__).with_name("stopped.py")
+    made = subprocess.run(
+        [*TORCHRUN, "--nproc-per-node=2", *map(str, (script, folder, rank, step))],
+        check=True, env=ENVIRONMENT, timeout=200, capture_output=True, text=True,
+    )  # fmt: skip
+    return sorted(line for line in made.stdout.splitlines() if line.startswith("rank "))
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_all_processes_end_where_one_is_asked_to_and_nothing_is_lost(rank, tmp_path):
+    said = stopped(tmp_path / "run", rank, 6)
+    for number, line in enumerate(said):
+        assert line.startswith(f"rank {number}: 143 SIGTERM received; the run is saved after 6 steps")
+    assert len(said) == 2
+    assert [path.name for path in checkpoints(tmp_path / "run")] == ["step-000000006.pt"]
+    assert stopped(tmp_path / "run", -1, 0) == stopped(tmp_path / "whole", -1, 0) == []
+    weights, lines = [], []
+    for folder in (tmp_path / "run", tmp_path / "whole"):
+        weights.append((folder / "model.safetensors").read_bytes())
+        logged = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+        lines.append([{key: value for key, value in line.items() if key != "images_per_s"} for line in logged])
+    assert weights[0] == weights[1]
+    assert lines[0] == lines[1]
+
+
 def test_batches_are_shared_evenly_or_refused():
     batch = torch.arange(12)
     assert torch.cat([part_of(batch, Share(rank, 3)) for rank in range(3)]).tolist() == batch.tolist()

@@ -158,7 +158,8 @@ def _at_other_sizes(model: Classifier) -> dict[str, int]:
 
     Such as those that read a mean of the map, as squeeze and excitation does.
     """
-    twin, found = set_dense(drop_hooks(deepcopy(model)).to("meta")).eval(), {}
+    twin, found = deepcopy(model).to("meta").eval(), {}
+    set_dense(drop_hooks(twin))
     names = {layer: name for name, layer in twin.named_modules()}
     size = {}
 

@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from importlib import import_module
-from typing import TypeVar
+from inspect import signature
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,10 @@ from drnn.core import RecursiveBlock
 from drnn.data import ALONE, Share
 
 T = TypeVar("T")
+NAMES = ("forward_sync_buffers", "broadcast_buffers")  # of torch 2.13 and later, and of torch before
+KEEP_BUFFERS: dict[str, Any] = {
+    next(name for name in NAMES if name in signature(DistributedDataParallel).parameters): False
+}
 
 
 @dataclass(frozen=True)
@@ -42,7 +47,7 @@ class Workers:
         Batch norms take their own process's statistics; a loop that nobody executes still gives its parameters a
         gradient, so none needs to be looked for.
         """
-        return DistributedDataParallel(network, broadcast_buffers=False) if self.several else network
+        return DistributedDataParallel(network, **KEEP_BUFFERS) if self.several else network
 
     def no_sync(self, network: nn.Module) -> AbstractContextManager:
         """A backward pass whose gradients stay on this process until a later one."""
@@ -79,6 +84,14 @@ class Workers:
         if self.several:
             for buffer in model.buffers():
                 dist.broadcast(buffer, 0)
+
+    def largest(self, *numbers: int) -> tuple[int, ...]:
+        """Each of the numbers as it is largest among the processes, which wait for each other here."""
+        if not self.several:
+            return numbers
+        held = torch.tensor(numbers)
+        dist.all_reduce(held, dist.ReduceOp.MAX)
+        return tuple(held.tolist())
 
     def total(self, values: Tensor) -> Tensor:
         """The sum of ``values`` over the processes."""
@@ -167,7 +180,7 @@ def workers_of(device_name: str) -> Iterator[Workers]:
         return
     store, rank, processes = next(rendezvous("env://"))
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-    backend = "nccl" if device.type == "cuda" else "gloo"
+    backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
     store = dist.PrefixStore(f"attempt-{attempt}", store)  # pyright: ignore[reportPrivateImportUsage]
     import_module("torch._dynamo")  # optimisers do it later: processes with gloo's threads running abort at their end
     dist.init_process_group(backend, store=store, rank=rank, world_size=processes)

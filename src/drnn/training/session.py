@@ -187,7 +187,7 @@ class Session:
             "batch": self.batch,
             "metrics_bytes": self.metrics_bytes,
             "train_s": self.train_s,
-            "tally": self.tally.state(),
+            "tally": self.tally.over_all(self.workers).state(),
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "average": None if self.average is None else self.average.model.state_dict(),
@@ -199,7 +199,7 @@ class Session:
         """Stand where a checkpoint was made."""
         self.epoch, self.batch = state["epoch"], state["batch"]
         self.metrics_bytes, self.train_s = state["metrics_bytes"], state["train_s"]
-        if self.workers.first:  # the sums are the first process's; the others' are lost, and the means stay means
+        if self.workers.first:  # the sums are those of all processes
             self.tally.restore(state["tally"])
         self.closed.told = set(state.get("closed", ()))  # which checkpoints of before do not say
         self.model.load_state_dict(state["model"])

@@ -155,24 +155,27 @@ class Run:
                 logger.warning(warning)
 
     def after_step(self) -> None:
-        """Between two steps: end where that was asked for, save where it is time."""
-        if self.requests.received is not None:
+        """Between two steps: end where that was asked for, of any of the processes, save where it is time."""
+        late = self.workers.first and time.perf_counter() - self.saved > self.checkpoint_s
+        asked, late = self.workers.largest(self.requests.received or 0, int(late))
+        if asked or late:
             self.save()
+        if asked:
+            self.workers.wait()  # until it is on the disk
             where = f"{SAVED} after {self.session.steps} steps in {self.folder}; run the command again to go on"
-            raise Interrupted(self.requests.received, where)
-        if time.perf_counter() - self.saved > self.checkpoint_s:
-            self.save()
+            raise Interrupted(asked, where)
 
     def save(self) -> None:
-        """A checkpoint of where the session stands.
+        """A checkpoint of where the session stands; all processes are here, since it tells of all.
 
         Raises:
             FloatingPointError: it has diverged; the checkpoint before stays.
         """
         self.session.require_finite()
         self.session.train_s = self.before_s + time.perf_counter() - self.started
+        state = self.session.state()
         if self.workers.first:
-            save_state(self.folder, self.session.steps, self.session.state())
+            save_state(self.folder, self.session.steps, state)
         self.saved = time.perf_counter()
 
     def conclude(self, result: Evaluation, average: Evaluation | None) -> dict:
