@@ -125,11 +125,12 @@ def table_rows(rows: tuple[PaperRow, ...]) -> list[dict]:
 
 def _cells(row: PaperRow) -> tuple:
     spec = model_spec(row.model)
+    blocks, loops = (",".join(map(str, getattr(spec, field, ()))) or None for field in ("blocks", "loops"))
     live, published, paper, plain = measured(row.model)
     target = row.target_rate if row.target_rate is not None else spec.target_rate
     ours = (paper.expected_macs(target) if target else paper.max_macs) / 1e9
     return (
-        row.title, row.model, ",".join(map(str, spec.blocks)) or None, ",".join(map(str, spec.loops)) or None,
+        row.title, row.model, blocks, loops,
         row.error or row.top1,
         live / 1e6, published / 1e6 if published else None, row.params, (published or live) / 1e6 - row.params,
         paper.max_macs / 1e9, target, ours if target else None, row.macs,

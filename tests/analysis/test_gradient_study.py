@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from drnn.analysis import Options, analyse_run
 from drnn.analysis.figures.curves import course_curves
 from drnn.analysis.gradients import (
     Plan,
@@ -78,3 +79,21 @@ def test_initialisation_needs_no_data():
     course = at_start(Plan(replace(find_recipe("cifar10-dr16"), batch_size=8), overrides={"width": 4}), "lvbn", dataset)
     assert course.stack("gain").shape == (1, 4)
     assert (course.stack("input_gradient") > 0).all()
+
+
+def test_a_course_of_a_run_is_of_networks_that_begin_as_they_are_and_have_no_gates(copied, monkeypatch):
+    class Begun(Exception):
+        """A course."""
+
+    def begin(plan, *_, **__):
+        plans.append(plan)
+        raise Begun
+
+    plans = []
+    monkeypatch.setattr("drnn.analysis.runs.study", begin)
+    for changes in ({"every_loop_weight": 2.0}, {"zero_init_loops": True}, {"initial_weights": "elsewhere"}):
+        with pytest.raises(Begun):
+            analyse_run(copied(**changes), options=Options(images=100))
+    for plan in plans:
+        given = plan.recipe.every_loop_weight, plan.recipe.zero_init_loops, plan.recipe.initial_weights
+        assert given == (0.0, False, None)

@@ -52,8 +52,9 @@ def test_every_name_builds_and_has_its_slots(name):
     assert (model.name, model.spec) == (name, model_spec(name))
     assert {tuple(part.shape) for part in record} == {(2, record.executed.shape[1])}
     spec = model_spec(name)
-    loops = sum((count - 1) * times for count, times in zip(spec.blocks, spec.loops, strict=False) if times > 1)
-    asked = sum(spec.blocks) if getattr(spec, "residual", None) == "aig" else loops
+    blocks, times = (getattr(spec, field, ()) for field in ("blocks", "loops"))
+    loops = sum((count - 1) * each for count, each in zip(blocks, times, strict=False) if each > 1)
+    asked = sum(blocks) if getattr(spec, "residual", None) == "aig" else loops
     assert record.executed.shape[1] == SLOTS.get(name, asked) == asked
     assert (record.executed.shape[1] > 0) >= (model.target_rate is not None)
 

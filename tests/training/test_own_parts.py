@@ -1,15 +1,20 @@
 """Norms and gates that a user adds to the registries: recipes take them as they take their own."""
 
 import re
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
+from drnn import from_pretrained, save_pretrained
+from drnn.analysis.gradients.variants import build_variant
 from drnn.cli.main import main
-from drnn.models import parts
+from drnn.models import Classifier, create_model, parts
+from drnn.models.blocks import BasicBlock
+from drnn.models.registry import MODELS
 from drnn.training import find_recipe, train
 from drnn.training.checkpoint import load_run
 from drnn.training.recipe import Recipe
@@ -44,6 +49,55 @@ def registries():
     for registry, names in before:
         registry.clear()
         registry.update(names)
+
+
+class Tiny(Classifier):
+    """A convolution and a block that loops."""
+
+    def __init__(self, spec):
+        super().__init__(spec)
+        self.conv1 = nn.Conv2d(spec.input_size[0], 8, 3, padding=1)
+        self.block = parts.recursive(partial(BasicBlock, 8, 8), 8, 2, "ilvbn", "linear", "none")
+        self.fc = nn.Linear(8, spec.num_classes)
+
+    def stem(self, x):
+        return self.conv1(x)
+
+    def parts(self):
+        return [self.block]
+
+    def pooled(self, x):
+        return x.mean((2, 3))
+
+
+@dataclass(frozen=True)
+class TinySpec:
+    """What `NetworkSpec` asks for, and no more."""
+
+    num_classes: int = 10
+    input_size: tuple[int, int, int] = (1, 8, 8)
+    target_rate: float | None = 0.7
+
+    def build(self):
+        return Tiny(self)
+
+
+def test_a_network_of_ones_own_is_made_by_name_and_trained(monkeypatch, tmp_path):
+    monkeypatch.setitem(MODELS, "tiny", TinySpec())
+    model = create_model("tiny", num_classes=3, target_rate=0.5)
+    assert (model.name, model.num_classes, model.target_rate) == ("tiny", 3, 0.5)
+    with pytest.raises(ValueError, match="target_rate 2 received; a rate lies between 0 and 1"):
+        create_model("tiny", target_rate=2)
+    with pytest.raises(ValueError, match="tiny has no field norm"):
+        create_model("tiny", norm="lvbn")
+    recipe = replace(find_recipe("digits"), model="tiny", epochs=1, held_out=500, threads=1, zero_init_loops=True)
+    assert train(recipe, tmp_path / "run", progress=False)["max_loops"] == 2
+    run = load_run(tmp_path / "run")
+    save_pretrained(run.model, tmp_path / "saved")
+    x = torch.rand(4, 1, 8, 8)
+    torch.testing.assert_close(from_pretrained(tmp_path / "saved")(x), run.model(x))
+    with pytest.raises(ValueError, match="tiny has no block that loops, in stages"):
+        build_variant("tiny", "lvbn")
 
 
 def test_a_run_with_parts_of_ones_own_is_loaded_and_goes_on(registries, tmp_path):
@@ -95,10 +149,15 @@ def test_the_command_reads_names_as_text_and_null_as_none(name, capsys):
 
 
 def test_the_page_on_training_shows_how(registries, tmp_path, monkeypatch):
-    (code,) = re.findall(r"```python\n(.*?)```", TRAINING.read_text(), re.DOTALL)
     monkeypatch.chdir(tmp_path)
-    shown: dict = {}
-    exec(compile(code, str(TRAINING), "exec"), shown)
+    static, own, loop = ({}, {}, {})
+    codes = re.findall(r"```python\n(.*?)```", TRAINING.read_text(), re.DOTALL)
+    for code, shown in zip(codes, (static, own, loop), strict=True):
+        exec(compile(code, str(TRAINING), "exec"), shown)
+    assert torch.equal(static["model"].conv1.weight, static["theirs"].conv1.weight)
+    assert sum(record.executed.shape[1] for record in loop["records"]) == 6
+    assert loop["loss"].isfinite()
+    shown = own
     assert shown["recipe"].norm not in BUILT_IN["norm"]
     assert shown["recipe"].gate not in BUILT_IN["gate"]
     assert torch.isfinite(shown["run"].model(torch.zeros(2, 1, 8, 8))).all()

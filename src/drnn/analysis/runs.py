@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,8 @@ from drnn.weights.files import WEIGHTS, fingerprint, read_weights
 from drnn.weights.folder import CARD
 
 GALLERY, READINGS = 5, 20  # images a class, readings a course
+# The networks of a course have no gates, and begin as they are.
+PLAIN = {"every_loop_weight": 0.0, "zero_init_loops": False, "initial_weights": None}
 RECURSIONS = {  # gate and norm of a recipe that takes parts of its network away
     ("open", "shared"): " without gates, naive recursion",
     ("open", "lvbn"): " without gates, LVBN",
@@ -73,6 +76,7 @@ def analyse_run(folder: Path, others: Sequence[Path] = (), options: Options | No
     seen = robustness(lambda worse: _loops_and_errors(subject.ask(worse)), subject.dataset.test_images)
     findings.tables |= {f"robustness_{name}": table for name, table in seen.items()}
     recipe = shortened(recipe, options.course_epochs or recipe.epochs)
+    recipe = replace(recipe, **PLAIN)
     steps = recipe.epochs * (len(subject.dataset.train_images) // recipe.batch_size)
     plan = Plan(recipe, measure_every=max(1, steps // READINGS))
     courses = list(study(plan, subject.dataset, train=options.course_epochs > 0))

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -44,9 +43,6 @@ def response_norm(channels: int) -> nn.LocalResponseNorm:
 @dataclass(frozen=True)
 class RCNNSpec:
     """An RCNN as data: ``width`` K maps a layer. It has no stages and no gates."""
-
-    blocks: ClassVar[tuple[int, ...]] = ()
-    loops: ClassVar[tuple[int, ...]] = ()
 
     width: int
     input_size: tuple[int, int, int] = (3, 32, 32)

@@ -6,12 +6,16 @@ from fnmatch import fnmatchcase
 from functools import partial
 from numbers import Integral, Real
 
-from drnn.models.classifier import Classifier
+import torch
+
+from drnn.core import RecursiveBlock
+from drnn.models.classifier import Classifier, NetworkSpec
 from drnn.models.mobilenetv2 import MobileNetV2Spec
 from drnn.models.rcnn import RCNNSpec
 from drnn.models.resnet import ResNetSpec
 
-Spec = ResNetSpec | MobileNetV2Spec | RCNNSpec
+Staged = ResNetSpec | MobileNetV2Spec  # tell by blocks and loops of their stages what there is
+Spec = NetworkSpec  # these, `RCNNSpec`, or of a kind of one's own
 
 dr_cifar = partial(ResNetSpec, target_rate=0.7)
 imagenet = partial(ResNetSpec, body="bottleneck", stem="imagenet", width=64, input_size=(3, 224, 224), num_classes=1000)
@@ -152,8 +156,11 @@ def _check_parts_have_a_place(spec: Spec, name: str, given: dict) -> None:
 
 def has_loops(spec: Spec) -> bool:
     """Whether a block runs more than once: of a stage that loops, all but the first do."""
-    stages = zip(spec.blocks, spec.loops, strict=False)  # no loops, or as many as blocks
-    return any(count > 1 and times > 1 for count, times in stages)
+    if isinstance(spec, Staged):
+        stages = zip(spec.blocks, spec.loops, strict=False)  # no loops, or as many as blocks
+        return any(count > 1 and times > 1 for count, times in stages)
+    with torch.device("meta"):  # of a kind of one's own only its network can tell
+        return any(isinstance(block, RecursiveBlock) for block in spec.build().modules())
 
 
 def _check_sizes(given: dict, own: Spec) -> None:
@@ -184,11 +191,13 @@ def _is_size(value: object) -> bool:
 
 def _with_target(spec: Spec, name: str, given: bool) -> Spec:
     """``spec`` without its line's target rate where other fields leave no gates; ValueError for one that was given."""
-    if isinstance(spec, RCNNSpec) or spec.target_rate is None:
-        return spec
     rate = spec.target_rate
+    if rate is None:
+        return spec
     if not (isinstance(rate, Real) and 0 <= rate <= 1):
         raise ValueError(f"target_rate {rate!r} received; a rate lies between 0 and 1")
+    if not isinstance(spec, Staged):
+        return spec
     if (spec.gate is not None and has_loops(spec)) or (isinstance(spec, ResNetSpec) and spec.residual == "aig"):
         return spec
     if given:

@@ -12,8 +12,7 @@ from torch import Tensor, nn
 from drnn.models import list_models, model_spec
 from drnn.models.mobilenetv2 import HEAD_WIDTH, MobileNetV2, MobileNetV2Spec
 from drnn.models.preprocessing import SMALL, TEST_RESIZE
-from drnn.models.rcnn import RCNNSpec
-from drnn.models.registry import Spec, spec_for
+from drnn.models.registry import Spec, Staged, spec_for
 from drnn.models.resnet import ResNet, ResNetSpec
 from drnn.weights.preprocessing import usual_preprocessing
 from drnn.weights.timm_methods import TimmMethods, refuse_pool
@@ -73,7 +72,7 @@ def build(
     if img_size is not None:
         overrides["input_size"] = (model_spec(name).input_size[0], *_height_and_width(img_size))
     spec = spec_for(name, num_classes or None, in_chans, **overrides)
-    assert not isinstance(spec, RCNNSpec), "RCNN has no stages, so it is not registered"
+    assert isinstance(spec, Staged), "what has no stages is not registered"
     model = TimmResNet(spec) if isinstance(spec, ResNetSpec) else TimmMobileNetV2(spec)
     model.name = name
     refuse_pool(name, global_pool)
@@ -96,10 +95,10 @@ def _height_and_width(img_size: int | Sequence[int]) -> tuple[int, ...]:
     return sides
 
 
-def staged_specs() -> dict[str, Spec]:
-    """The networks that have stages, by name: all but RCNN."""
+def staged_specs() -> dict[str, Staged]:
+    """The networks that have stages, by name: all but RCNN and those of a kind of one's own."""
     specs = {name: model_spec(name) for name in list_models()}
-    return {name: spec for name, spec in specs.items() if spec.blocks}
+    return {name: spec for name, spec in specs.items() if isinstance(spec, Staged)}
 
 
 def register() -> None:

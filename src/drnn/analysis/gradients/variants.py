@@ -7,7 +7,7 @@ from torch import nn
 
 from drnn.core import RecursiveBlock
 from drnn.models import Classifier, create_model
-from drnn.models.registry import has_loops, spec_for
+from drnn.models.registry import Staged, has_loops, spec_for
 
 VARIANTS = ("naive", "lvbn", "unrolled")
 SET = ("norm", "gate", "target_rate")  # fields of a network that are the variants' own
@@ -32,8 +32,8 @@ def require_loops(name: str, overrides: dict | None = None) -> tuple[tuple[int, 
         ValueError: none of its blocks loops, or a value that does not fit.
     """
     spec = spec_for(name, **(overrides or {}))
-    if not has_loops(spec):
-        raise ValueError(f"{name} has no block that loops; drnn models 'dr_*' lists the networks that have")
+    if not isinstance(spec, Staged) or not has_loops(spec):
+        raise ValueError(f"{name} has no block that loops, in stages; drnn models 'dr_*' lists the networks that have")
     return spec.blocks, spec.loops
 
 
