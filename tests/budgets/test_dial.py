@@ -5,8 +5,8 @@ import torch
 
 from drnn.budgets import apply_budget
 from drnn.budgets import dial as dials
-from drnn.budgets.calibrate import mean_macs
 from drnn.budgets.dial import Dial
+from drnn.budgets.search import mean_macs
 from drnn.core import AlwaysNoisy, Deterministic, gates_of
 from drnn.costs import count_costs
 from drnn.data import Normalize, load_dataset

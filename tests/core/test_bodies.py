@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from drnn.core import GateDecision, LVBN2d, OpenGate, RecursiveBlock, SharedBatchNorm2d
+from drnn.core import Deterministic, Gate, GateDecision, LVBN2d, OpenGate, RecursiveBlock, SharedBatchNorm2d
 from drnn.core.loops import loop_arrivals, loop_dense
 from drnn.core.sorting import loop_sorting
 
@@ -131,3 +131,31 @@ def test_a_block_inside_another_tells_of_itself():
     outer = RecursiveBlock(Calls(inner), Brightness(), 3).eval()
     _, record = outer.forward_with_gates(bright(2.0, 0.0, 0.0))
     assert record.executed.tolist() == [[True] * 3, [False] * 3, [False] * 3]
+
+
+class Scores(nn.Module):
+    def __init__(self, shape):
+        super().__init__()
+        self.shape = shape
+
+    def forward(self, x):
+        return x.new_zeros(len(x), *self.shape)
+
+
+@pytest.mark.parametrize("shape", [(1,), (), (2, 2)])
+def test_scores_of_another_shape_are_refused(shape):
+    with pytest.raises(ValueError, match=r"scores of shape \(2.* received; a scorer gives \(N, 2\)"):
+        Gate(Scores(shape), Deterministic())(bright(1.0, 2.0))
+
+
+def test_what_decides_makes_a_decision():
+    with pytest.raises(TypeError, match=r"Identity gave Tensor; what decides makes a drnn\.core\.GateDecision"):
+        Gate(Scores((2,)), nn.Identity())(bright(1.0, 2.0))
+
+
+@pytest.mark.parametrize("dense", [False, True])
+def test_blocks_loop_over_maps(dense):
+    block = RecursiveBlock(Calls(lambda x: x + 1), Brightness(), 3)
+    block.set_dense(dense)
+    with pytest.raises(ValueError, match=r"\(5, 7, 4\) received; a block that loops takes maps \(N, C, H, W\)"):
+        block(torch.zeros(5, 7, 4))

@@ -201,3 +201,8 @@ def test_a_state_may_have_the_names_of_what_wrapped_the_network():
         create_model("mobilenetv2"), {f"module._orig_mod.{name}": value for name, value in theirs.items()}
     )
     assert torch.equal(ours.state_dict()["fc.bias"], theirs["classifier.1.bias"])
+
+
+def test_weights_of_static_networks_reach_recursive_ones_by_way_of_a_static_one():
+    with pytest.raises(ValueError, match=r"dr_resnet35 received, whose blocks loop, .*load_static\(model, static\)"):
+        load_foreign(create_model("dr_resnet35", stride_in_3x3=True), torchvision.models.resnet50().state_dict())

@@ -6,12 +6,11 @@ from functools import partial
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from drnn.budgets.budget import refuse_static
-from drnn.core import GateDecision, GateRecord, gates_of, set_thresholds, thresholds_at
+from drnn.core import GateDecision, GateRecord, collected, gates_of, set_thresholds, thresholds_at
 from drnn.data.transfer import to_device
-from drnn.models import Classifier
 from drnn.training.evaluation import same_noise
 
 Scope = Literal["global", "per_gate"]
@@ -28,8 +27,8 @@ class Dial:
 
     Args:
         model: a network with gates, in evaluation mode.
-        images: uint8 ``(N, C, H, W)``, none of them of the test; they come to the model's device batch by batch.
-        prepare: from uint8 to what the network takes.
+        images: ``(N, C, H, W)``, none of them of the test; they come to the model's device batch by batch.
+        prepare: from these to what the network takes.
         scope: "global" or "per_gate".
         batch_size: images at a time.
 
@@ -38,13 +37,13 @@ class Dial:
     """
 
     def __init__(
-        self, model: Classifier, images: Tensor, prepare: Prepare, scope: Scope = "global", batch_size: int = 250
+        self, model: nn.Module, images: Tensor, prepare: Prepare, scope: Scope = "global", batch_size: int = 250
     ):
         if scope not in ("global", "per_gate"):
             raise ValueError(f"scope {scope!r} received; choose 'global' or 'per_gate'")
         refuse_static(model)
         if len(images) == 0:
-            raise ValueError(f"no images received; the gates of {model.name} are turned on 1 or more")
+            raise ValueError("no images received; gates are turned on 1 or more")
         self.model, self.prepare, self.scope = model, prepare, scope
         self.batches = images.split(batch_size)
         self.margins = self._margins()
@@ -73,8 +72,13 @@ class Dial:
         device = next(self.model.parameters()).device
         batches = (self.prepare(to_device(batch, device)) for batch in self.batches)
         with same_noise(device):
-            records = [self.model.forward_with_gates(batch)[1] for batch in batches]
+            records = [self._record(batch) for batch in batches]
         return GateRecord(*(torch.cat(columns) for columns in zip(*records, strict=True)))
+
+    def _record(self, batch: Tensor) -> GateRecord:
+        with collected() as records:
+            self.model(batch)
+        return GateRecord.join(records, like=batch)
 
     def _margins(self) -> dict[str, Tensor]:
         """Every margin each gate gives when no image leaves: float64, sorted, of every k-th where they are many.

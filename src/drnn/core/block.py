@@ -74,7 +74,13 @@ class RecursiveBlock(nn.Module):
         return loop_masking if self.dense else loop_executing
 
     def forward(self, x: Tensor) -> Tensor:
-        """Loop over x ``(N, C, H, W)``, and report what the gate did, see `drnn.core.record.collected`."""
+        """Loop over x ``(N, C, H, W)``, and report what the gate did, see `drnn.core.record.collected`.
+
+        Raises:
+            ValueError: x is of another shape, or what `drnn.core.body.looped` refuses.
+        """
+        if x.dim() != 4:
+            raise ValueError(f"{tuple(x.shape)} received; a block that loops takes maps (N, C, H, W)")
         form = self.training_form if self.training else self.evaluation_form
         y, steps = form(self.gate, self.body, self.num_loops, x)
         report(lambda: self._record(steps, x), learns=self.training)

@@ -78,7 +78,15 @@ class Deterministic(nn.Module):
     random_in_evaluation = False
 
     def forward(self, scores: Tensor) -> GateDecision:
-        """Decide from scores ``(N, 2)``."""
+        """Decide from scores ``(N, 2)``.
+
+        Raises:
+            ValueError: scores of another shape.
+        """
+        if scores.dim() != 2 or scores.shape[1] != 2:
+            raise ValueError(
+                f"scores of shape {tuple(scores.shape)} received; a scorer gives (N, 2), of leaving and of executing"
+            )
         margin = scores[:, 1] - scores[:, 0]
         return GateDecision(margin, self.disturb(margin))
 
@@ -145,7 +153,13 @@ class Gate(nn.Module):
 
     def ask(self, x: Tensor) -> GateDecision:
         """Its answer before the threshold moves it, for images x ``(N, C, H, W)``."""
-        return self.decide(without_autocast(self.scorer, x, self.scorer.parameters()))
+        answer = self.decide(without_autocast(self.scorer, x, self.scorer.parameters()))
+        if not isinstance(answer, GateDecision):
+            raise TypeError(
+                f"{type(self.decide).__qualname__} gave {type(answer).__qualname__}; what decides makes a "
+                "drnn.core.GateDecision of scores"
+            )
+        return answer
 
     def forward(self, x: Tensor) -> GateDecision:
         """Ask whether each image of x ``(N, C, H, W)`` goes on; in the precision of its weights under autocast, too."""

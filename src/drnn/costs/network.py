@@ -14,7 +14,7 @@ from drnn.core.modes import drop_hooks, makes_a_weight
 from drnn.core.norms import is_frozen
 from drnn.costs.layers import KNOWN, layer_macs, registered_macs
 from drnn.models.aig import AdaptiveBlock
-from drnn.models.classifier import GATED, Classifier, set_dense
+from drnn.models.classifier import GATED, set_dense
 from drnn.models.mobilenetv2 import MobileNetV2
 from drnn.models.refusals import checked_size, refuse_quantised
 
@@ -98,7 +98,7 @@ def _refuse_unknown(model: nn.Module, held: Callable[[nn.Module], dict]) -> None
 
 
 def count_costs(
-    model: Classifier, input_size: tuple[int, int, int] | None = None, counting: Counting = "plain"
+    model: nn.Module, input_size: tuple[int, int, int] | None = None, counting: Counting = "plain"
 ) -> Costs:
     """Count by running a copy of ``model``, without data, on one image.
 

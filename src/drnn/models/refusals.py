@@ -29,7 +29,7 @@ def refuse_other_models(model: object, user: str) -> None:
     )
 
 
-def refuse_training(model: Classifier, why: str) -> None:
+def refuse_training(model: nn.Module, why: str) -> None:
     """In training mode norms take the statistics of a batch.
 
     Args:
@@ -40,7 +40,8 @@ def refuse_training(model: Classifier, why: str) -> None:
         ValueError: a part of it is in training mode.
     """
     if any(module.training for module in model.modules()):
-        raise ValueError(f"{model.name} is in training mode, at least in part; call model.eval() first: {why}")
+        name = getattr(model, "name", type(model).__name__)
+        raise ValueError(f"{name} is in training mode, at least in part; call model.eval() first: {why}")
 
 
 def checked_size(size: object, owner: str) -> tuple[int, ...]:

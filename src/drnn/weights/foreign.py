@@ -4,6 +4,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from drnn.core import RecursiveBlock
 from drnn.models import Classifier
 from drnn.models.mobilenetv2 import MobileNetV2
 from drnn.models.refusals import refuse_other_models
@@ -39,6 +40,11 @@ def load_foreign(model: Classifier, weights: dict[str, Tensor] | str | Path) -> 
     if isinstance(weights, str | Path):
         origin, weights = str(weights), read_weights(weights)
     refuse_other_models(model, "load_foreign")
+    if any(isinstance(part, RecursiveBlock) for part in model.modules()):
+        raise ValueError(
+            f"{model.name} received, whose blocks loop, and torchvision's and timm's do not; fill a static network of "
+            "the same stages, and let this one begin from that: drnn.weights.load_static(model, static)"
+        )
     if not are_weights(weights):
         raise ValueError(f"{type(weights).__name__} received; give names with tensors, or the path of a file of them")
     weights = unwrapped(weights)
