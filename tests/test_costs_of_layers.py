@@ -8,7 +8,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from drnn import create_model
-from drnn.core import RecursiveBlock, gates_of, set_thresholds
+from drnn.core import RecursiveBlock, collected, gates_of, set_thresholds
 from drnn.costs import count_costs, count_params, register
 from drnn.inference import optimize
 
@@ -185,5 +185,41 @@ def test_a_block_inside_a_block_and_one_that_is_called_twice_are_named():
     model = create_model("dr_resnet_digits")
     inner = create_model("dr_resnet_digits").layer2[1]
     model.layer2[1].body = Mixing(inner, True)
-    with pytest.raises(ValueError, match=r"layer2\.1\.body\.layer received, which loops inside a block that loops"):
+    with pytest.raises(ValueError, match=r"layer2\.1\.body\.layer received, which loops inside layer2\.1, which"):
         count_costs(model)
+
+
+class Crossed(nn.Module):
+    """Its second block is called first."""
+
+    def __init__(self, late, early):
+        super().__init__()
+        self.late, self.early = late, early
+
+    def forward(self, x):
+        return self.late(self.early(x))
+
+
+def blocks_of(*loops):
+    twins = [create_model("dr_resnet_digits", loops=(1, count)).layer2[1] for count in loops]
+    return [RecursiveBlock(Mixing(nn.Conv2d(64, 64, 1 + 2 * number, padding=number), True), block.gate, block.num_loops)
+            for number, block in enumerate(twins)]  # fmt: skip
+
+
+def test_slots_are_in_the_order_of_calls_as_records_are():
+    model, x = Crossed(*blocks_of(2, 3)).eval(), torch.randn(5, 64, 4, 4)
+    costs = count_costs(model, (64, 4, 4))
+    assert costs.slots == (3, 2)
+    assert costs.loop_macs == (16 * 64 * 64 * 9,) * 3 + (16 * 64 * 64,) * 2
+    with torch.no_grad(), collected() as records:
+        model(x)
+    assert [record.executed.shape[1] for record in records] == [3, 2]
+
+
+def test_a_layer_that_two_blocks_share_counts_once_in_each():
+    model = Crossed(*blocks_of(2, 3)).eval()
+    model.late.body, model.late.gate = model.early.body, model.early.gate
+    set_thresholds(model, dict.fromkeys(gates_of(model), -torch.inf))
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model(torch.zeros(1, 64, 4, 4))
+    assert counter.get_total_flops() == 2 * count_costs(model, (64, 4, 4)).max_macs

@@ -70,5 +70,10 @@ def test_what_cannot_be_leaves_the_gates_as_they_were():
         turn_gates(model.train(), images, Request(0.5, "share"))
     with pytest.raises(ValueError, match="no images received"):
         turn_gates(model.eval(), images[:0], Request(0.5, "share"))
+    with pytest.raises(TypeError, match="list received for images"):
+        turn_gates(model, [1.0], Request(0.5, "share"))
+    model[1].unused = own_network()[1].eval()
+    with pytest.raises(ValueError, match=r"1\.unused\.gate was never asked"):
+        turn_gates(model, images, Request(0.5, "share"))
     with pytest.raises(ValueError, match="Conv2d has no gates"):
         turn_gates(nn.Conv2d(3, 4, 3).eval(), images, Request(0.5, "share"))

@@ -1,5 +1,6 @@
 """Bodies, norms and gates of somebody's own in a block."""
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -110,9 +111,29 @@ def test_a_body_that_cannot_be_called_is_refused_at_once():
         RecursiveBlock(nn.Sequential(nn.Conv2d(4, 4, 1)), Brightness(), 2)
 
 
+def test_a_body_whose_hook_makes_other_arguments_is_taken():
+    body = nn.Sequential(nn.Conv2d(4, 4, 1))
+    body.register_forward_pre_hook(lambda module, given: given[:1])
+    assert RecursiveBlock(body, Brightness(), np.int64(2))(bright(2.0, 0.0)).shape == (2, 4, 2, 2)
+
+
+@pytest.mark.parametrize(("made", "named"), [(None, "NoneType"), ((1, 2), "tuple")])
+def test_a_body_that_makes_no_tensor_is_refused(made, named):
+    with pytest.raises(ValueError, match=rf"made {named} of \(\d, 4, 2, 2\)"):
+        RecursiveBlock(Calls(lambda x: made), Brightness(), 2)(bright(2.0, 0.0))
+
+
+def test_a_body_that_overwrites_images_that_left_and_are_computed_once_more_is_refused(monkeypatch):
+    """A GPU's form computes a few of those who just left, too, so that batches have few sizes."""
+    monkeypatch.setattr(RecursiveBlock, "evaluation_form", property(lambda self: loop_sorting))
+    block = RecursiveBlock(Calls(lambda x: x.mul_(0.5)), Brightness(), 2).eval()
+    with pytest.raises(ValueError, match="overwrote the images that it got"):
+        block(bright(*[3.0] * 65, *[0.0] * 127))
+
+
 @pytest.mark.parametrize("loops", [0, 2.5, "3"])
 def test_loops_are_a_whole_number(loops):
-    with pytest.raises(ValueError, match=rf"num_loops = {loops} received"):
+    with pytest.raises(ValueError, match=rf"num_loops = {loops!r} received"):
         RecursiveBlock(Body(nn.Identity()), Brightness(), loops)
 
 

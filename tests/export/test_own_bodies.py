@@ -1,5 +1,7 @@
 """Files of networks whose blocks loop over bodies of somebody's own."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -9,7 +11,7 @@ from drnn.core import ILVBN2d
 from drnn.export import verify
 from drnn.models.blocks import conv
 
-from .small import assert_equals_eager, small_network
+from .small import SPEC, assert_equals_eager, small_network
 
 
 class SqueezeAndExcitation(nn.Module):
@@ -36,6 +38,29 @@ class Pointwise(nn.Module):
         return x + self.fc2(torch.relu(self.fc1(self.norm(x.permute(0, 2, 3, 1))))).permute(0, 3, 1, 2)
 
 
+class Attention(nn.Module):
+    """A convolution along the channels of the mean, as Efficient Channel Attention has it, and one that runs twice."""
+
+    def __init__(self, channels, loops):
+        super().__init__()
+        self.along, self.conv1 = nn.Conv1d(1, 1, 3, padding=1), conv(channels, channels, 3)
+
+    def forward(self, x, loop, groups):
+        weight = torch.sigmoid(self.along(x.mean((2, 3))[:, None]))[:, 0, :, None, None]
+        return x + weight * self.conv1(torch.relu(self.conv1(x)))
+
+
+class MapScorer(nn.Module):
+    """Scores by a convolution over the map."""
+
+    def __init__(self, channels):
+        super().__init__()
+        self.conv = nn.Conv2d(channels, 2, 3, padding=1)
+
+    def forward(self, x):
+        return self.conv(x).mean((2, 3))
+
+
 class Halving(nn.Module):
     """A convolution of stride 2, and back."""
 
@@ -56,7 +81,7 @@ def network_with(make):
 
 
 @pytest.mark.parametrize("form", ["branches", "dense"])
-@pytest.mark.parametrize("make", [SqueezeAndExcitation, Pointwise])
+@pytest.mark.parametrize("make", [SqueezeAndExcitation, Pointwise, Attention])
 def test_layers_at_every_place_and_at_one_are_counted(make, form, tmp_path):
     model = network_with(make)
     model.layer2[1].gate.threshold.copy_(verify.mixed_thresholds(model, verify.varied_images(32, (3, 12, 12)))[0])
@@ -67,7 +92,20 @@ def test_layers_at_every_place_and_at_one_are_counted(make, form, tmp_path):
     assert len(set(loops[:, 0])) > 1
 
 
-def test_layers_elsewhere_are_named_before_the_work_begins(tmp_path):
-    with pytest.raises(ValueError, match=r"layer2\.1\.body\.conv1 runs at another size than the body that it is in"):
-        export_onnx(network_with(Halving), tmp_path / "net.onnx")
+@pytest.mark.parametrize("halving", [False, True])
+def test_what_cannot_be_counted_is_named_before_the_work_begins(halving, tmp_path):
+    model = network_with(Halving if halving else SqueezeAndExcitation)
+    if not halving:
+        model.layer2[1].gate.scorer = MapScorer(model.fc.in_features)
+    with pytest.raises(ValueError, match=r"layer2\.1 costs \d+, \d+ and \d+ .* on maps of 16, 64 and 81 places"):
+        export_onnx(model, tmp_path / "net.onnx")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_layer_that_two_bodies_share_and_a_compiled_body_are_counted(tmp_path):
+    model = small_network(replace(SPEC, blocks=(1, 3), loops=(1, 2)))
+    first, second = model.layer2[1], model.layer2[2]
+    second.body.conv1, second.gate = first.body.conv1, first.gate
+    first.body = torch.compile(first.body, backend="eager")
+    export_onnx(model, tmp_path / "net.onnx", form="dense")
+    assert_equals_eager(load_onnx(tmp_path / "net.onnx"), model, verify.varied_images(16, (3, 8, 8)))

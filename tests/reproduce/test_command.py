@@ -1,5 +1,7 @@
 """What `drnn reproduce` plans from its options, and what it does around the runs."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -134,6 +136,9 @@ def test_where_runs_begin_is_kept_apart_by_its_name(tmp_path, capsys):
     changed = ["--epochs", "20", "--lr", "0.01", "--initial_weights", "runs/of/mine/resnet20-1"]
     assert main(["reproduce", "table1", "--rows", "dr_resnet16", *changed, *where]) == 0
     assert str(tmp_path / "f/paper-20-epochs-0.01-lr-resnet20-1-weights/dr_resnet16-0.json") in capsys.readouterr().out
+    for place, label in (("runs/a/model.safetensors", "a"), ("runs/b/model.pth", "b"), (".", Path.cwd().name)):
+        (job,) = table1(["dr_resnet16"], "paper", [0], {"initial_weights": place}, tmp_path, tmp_path)
+        assert job.label == f"paper-{label}-weights"
     changes = {"initial_weights": "runs/of/mine/resnet20-1", "lr": 0.01}
     (job,) = table1(["dr_resnet16"], "paper", [0], changes, tmp_path, tmp_path)
     assert (job.recipe.initial_weights, job.recipe.lr) == ("runs/of/mine/resnet20-1", 0.01)

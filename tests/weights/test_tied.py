@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from drnn.core import RecursiveBlock
 from drnn.models import create_model
-from drnn.models.blocks import BasicBlock, Bottleneck, InvertedResidual, PreActivationBlock
+from drnn.models.blocks import BasicBlock, Bottleneck, InvertedResidual, PreActivationBlock, hidden_channels_of
 from drnn.training import find_recipe, train
 from drnn.training.beginning import begin_from
 from drnn.weights import load_static
@@ -163,8 +163,8 @@ def test_gates_and_the_static_network_stay_as_they_were():
 @pytest.mark.parametrize(
     ("name", "static", "fields", "says"),
     [
-        ("dr_resnet16_cifar", "dr_resnet16_cifar", {}, "give a network with recursive blocks, and one without"),
-        ("resnet20_cifar", "resnet20_cifar", {}, "give a network with recursive blocks, and one without"),
+        ("dr_resnet16_cifar", "dr_resnet16_cifar", {}, "give a network with recursive blocks, and a static one"),
+        ("resnet20_cifar", "resnet20_cifar", {}, "give a network with recursive blocks, and a static one"),
         ("dr_resnet16_cifar", "resnet20_cifar", {"num_classes": 3}, "2 entries differ .*fc.weight"),
         ("dr_resnet16_cifar", "resnet110_cifar", {}, r"does not fit dr_resnet16_cifar: .*layer1\.1[0-7]"),
         ("dr_resnet16_cifar", "preresnet110_cifar", {}, "does not fit dr_resnet16_cifar"),
@@ -178,6 +178,33 @@ def test_a_static_network_that_does_not_fit_is_refused(name, static, fields, say
     with pytest.raises(ValueError, match=says):
         load_static(model, create_model(static, **fields))
     torch.testing.assert_close(dict(model.state_dict()), before, rtol=0, atol=0)
+
+
+def test_norms_of_another_eps_are_refused():
+    static = create_model("resnet20_cifar")
+    static.layer3[2].bn2.eps = 0.1
+    with pytest.raises(ValueError, match=r"layer3\.1\.body\.bn2 \(eps=1e-05\) and layer3\.2\.bn2 .* \(eps=0\.1\)"):
+        load_static(create_model("dr_resnet16_cifar"), static)
+
+
+def test_weights_that_are_no_numbers_are_refused():
+    static = create_model("resnet20_cifar")
+    static.layer3[2].conv2.weight.data[0] = torch.nan
+    with pytest.raises(ValueError, match="weights of conv1, bn1, conv2 that are not finite received"):
+        load_static(create_model("dr_resnet16_cifar"), static)
+
+
+class Wider(BasicBlock):
+    """Another layer may read the hidden channels, so their order is not free."""
+
+
+class Named(BasicBlock):
+    hidden = 16
+
+
+def test_only_a_class_that_says_so_itself_has_channels_in_any_order():
+    assert hidden_channels_of(BasicBlock(4, 4)) == BasicBlock.hidden
+    assert hidden_channels_of(Wider(4, 4)) == hidden_channels_of(Named(4, 4)) == ()
 
 
 def test_a_static_block_with_more_layers_than_the_body_is_refused(tmp_path):

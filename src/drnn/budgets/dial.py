@@ -93,6 +93,8 @@ class Dial:
         finally:
             for hook in hooks:
                 hook.remove()
+        if silent := [name for name, parts in seen.items() if not parts]:
+            raise ValueError(f"{silent[0]} was never asked; a gate that no image reaches cannot be turned: take it out")
         together = {name: torch.cat(parts).sort().values for name, parts in seen.items()}
         step = 1 + max(map(len, together.values())) // MOST_MARGINS
         return {name: values[::step] for name, values in together.items()}

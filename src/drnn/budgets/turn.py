@@ -47,7 +47,9 @@ def turn_gates(
         prepare: what images go through before the network sees them.
 
     Raises:
-        ValueError: as `calibrate`, or a network in training mode; the thresholds are as they were then.
+        TypeError: images that are no batch, or milliseconds asked for of another network than those of `drnn.models`.
+        ValueError: as `drnn.budgets.calibrate.calibrate`, or a network in training mode; the thresholds are as they
+            were then.
 
     Example:
         >>> import torch, drnn
@@ -56,6 +58,10 @@ def turn_gates(
         >>> abs(turned.found["macs_mean"] / 4e6 - 1) < 0.02
         True
     """
+    if not isinstance(images, Tensor) or images.dim() != 4:
+        raise TypeError(f"{type(images).__qualname__} received for images; give a tensor (N, C, H, W)")
+    if request.unit == "ms":
+        refuse_other_models(model, "a budget in milliseconds")
     refuse_static(model)
     refuse_training(model, "its norms would take the statistics of the images")
     before = thresholds_of(model)
@@ -69,15 +75,14 @@ def turn_gates(
 
 
 def _turned(model: nn.Module, images: Tensor, request: Request, scope: Scope, prepare: Prepare) -> Turned:
-    dial = Dial(model, images, prepare, scope)
     timed = prepare(images[:TIMED])
     _, channels, height, width = timed.shape
     costs = count_costs(model, (channels, height, width))
+    dial = Dial(model, images, prepare, scope)
 
     @cache
     def deployed() -> Classifier:
-        refuse_other_models(model, "a budget in milliseconds")
-        assert isinstance(model, Classifier)
+        assert isinstance(model, Classifier)  # or milliseconds were refused
         return optimize(model)
 
     def time_at(thresholds: Thresholds) -> float:

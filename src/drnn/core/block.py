@@ -1,6 +1,7 @@
 """A residual block that runs its one body up to ``num_loops`` times and asks its one gate before every loop."""
 
 from collections.abc import Callable
+from numbers import Integral
 
 from torch import Tensor, nn
 
@@ -24,7 +25,7 @@ class RecursiveBlock(nn.Module):
     their statistics over the whole batch get all of it. Evaluation computes only the images that *execute*; elsewhere
     than on a CPU, of 128 images and more, a few of those who just left as well: see `drnn.core.sorting`.
 
-    Body and gate may be replaced: what the block does follows from what it has when it is called.
+    Body and gate may be replaced: the form in which it loops follows from what it has when it is called.
 
     Args:
         body: called as ``body(x, loop, groups)``; keeps the shape, and x as it was; the residual is inside. In
@@ -46,10 +47,10 @@ class RecursiveBlock(nn.Module):
 
     def __init__(self, body: nn.Module, gate: nn.Module, num_loops: int):
         super().__init__()
-        if not isinstance(num_loops, int) or num_loops < 1:
-            raise ValueError(f"num_loops = {num_loops} received; a block loops a whole number of times, at least once")
+        if not isinstance(num_loops, Integral) or num_loops < 1:
+            raise ValueError(f"num_loops = {num_loops!r} received; give a whole number, 1 or more")
         refuse_other_calls(body)
-        self.body, self.gate, self.num_loops, self.dense = body, gate, num_loops, False
+        self.body, self.gate, self.num_loops, self.dense = body, gate, int(num_loops), False
 
     def extra_repr(self) -> str:
         """What its modules do not tell."""

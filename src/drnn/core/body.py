@@ -16,6 +16,8 @@ def refuse_other_calls(body: nn.Module) -> None:
     Raises:
         TypeError: it does not take three arguments.
     """
+    if body._forward_pre_hooks:  # they may make other arguments of these
+        return
     try:
         signature = inspect.signature(body.forward)
     except (TypeError, ValueError):  # of what is not written in Python nobody can tell
@@ -50,16 +52,17 @@ def looped(body: nn.Module, x: Tensor, loop: int, groups: LoopGroups | None, kee
         keep: x is needed afterwards, as it was.
 
     Raises:
-        ValueError: what came out is of another shape, or x was overwritten.
+        ValueError: what came out is no tensor of the same shape, or x was overwritten.
     """
     if is_traced() or torch.compiler.is_compiling():
         return body(x, loop, groups)
     before = x._version if keep and not x.is_inference() else None
     y = body(x, loop, groups)
-    if y.shape != x.shape:
+    if not isinstance(y, Tensor) or y.shape != x.shape:
+        made = tuple(y.shape) if isinstance(y, Tensor) else type(y).__qualname__
         raise ValueError(
-            f"the body ({type(body).__qualname__}) made {tuple(y.shape)} of {tuple(x.shape)}; a block that loops needs "
-            "a body that keeps the shape"
+            f"the body ({type(body).__qualname__}) made {made} of {tuple(x.shape)}; a block that loops needs a body "
+            "that keeps the shape"
         )
     if before is not None and x._version != before:
         raise ValueError(

@@ -40,7 +40,8 @@ def loop_sorting(gate: nn.Module, body: nn.Module, num_loops: int, x: Tensor) ->
             x = looped(body, x, loop, None)
             continue
         rows = places[:count]
-        x = looped(body, images[: 1 if count == 1 else -(-count // step) * step], loop, None)
+        front = 1 if count == 1 else -(-count // step) * step
+        x = looped(body, images[:front], loop, None, keep=front > count)
         out = torch.empty_like(whole) if out is None else out
         put(out, places[count:], images[count:])
     if out is None:

@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from drnn.core import Gate, GateRecord, RecursiveBlock
+from drnn.core import Gate, GateRecord
 from drnn.core.modes import drop_hooks, makes_a_weight
 from drnn.core.norms import is_frozen
 from drnn.costs.layers import KNOWN, layer_macs, registered_macs
@@ -119,57 +119,57 @@ def count_costs(
     twin = set_dense(drop_hooks(deepcopy(model)).to("meta", torch.float32)).eval()
     paper = counting == "paper"
     tally = _Tally(twin, count_norms=paper and not isinstance(model, MobileNetV2))
-    with torch.no_grad():
+    with torch.no_grad(), torch.compiler.set_stance("force_eager"):
         twin(torch.empty(1, *size, dtype=torch.float32, device="meta"))
     gates = [0] * len(tally.gates) if paper else tally.gates
     return Costs(tally.fixed, tuple(tally.loops), tuple(gates), tuple(tally.slots))
 
 
 class _Tally:
-    """Hooks on every layer of a network, adding up what each costs and to which loop slot it belongs."""
+    """Hooks on every layer of a network, adding up what each costs and to which loop slot it belongs.
+
+    Slots are in the order in which blocks are called, as records of gates are.
+    """
 
     def __init__(self, model: nn.Module, count_norms: bool):
         self.fixed, self.loops, self.gates, self.slots = 0, [], [], []
-        owned: set[nn.Module] = set()
-        for name, block in model.named_modules():
-            if isinstance(block, GATED):
-                if block in owned:
-                    raise ValueError(
-                        f"{name} received, which loops inside a block that loops; it has no cost of its own"
-                    )
-                owned |= self._claim(name, block, count_norms)
-        for layer in set(model.modules()) - owned:
-            layer.register_forward_hook(partial(self._add, None, count_norms))
+        self.count_norms, self.part, self.inside = count_norms, "fixed", ""
+        blocks = {name: block for name, block in model.named_modules() if isinstance(block, GATED)}
+        self.outside: set[nn.Module] = set()  # layers of a gated block that run for every image: its projection
+        for block in blocks.values():
+            if isinstance(block, AdaptiveBlock) and block.body.downsample is not None:
+                self.outside |= set(block.body.downsample.modules())
+        for layer in model.modules():
+            layer.register_forward_hook(self._add)
+        for gate in {block.gate for block in blocks.values()}:
+            gate.register_forward_pre_hook(self._open_slot)
+            gate.register_forward_hook(lambda *_: setattr(self, "part", "loops"))  # the body is next
+        seen: set[str] = set()
+        for name, block in blocks.items():
+            block.register_forward_pre_hook(partial(self._enter, name, seen))
+            block.register_forward_hook(self._leave)
 
-    def _claim(self, name: str, block: RecursiveBlock | AdaptiveBlock, count_norms: bool) -> set[nn.Module]:
-        """Give the block its slots; what stays outside them (a gated block's projection) is not claimed."""
-        first = len(self.loops)
+    def _enter(self, name: str, seen: set[str], block: nn.Module, _given: tuple) -> None:
+        if self.inside:
+            raise ValueError(f"{name} received, which loops inside {self.inside}, which loops; that is not counted")
+        if name in seen:
+            raise ValueError(f"{name} received, which is called twice; give each call a block of its own to count")
+        seen.add(name)
+        self.inside = name
         self.slots.append(block.num_loops)
-        self.loops += [0] * block.num_loops
-        self.gates += [0] * block.num_loops
-        now = {"loops": first, "gates": first - 1}  # the slot that is running: a gate opens it, then the body runs
 
-        def open_slot(*_) -> None:
-            if now["gates"] + 1 == first + block.num_loops:
-                raise ValueError(f"{name} received, which is called twice; give each call a block of its own to count")
-            now.update(gates=now["gates"] + 1, loops=now["gates"] + 1)
+    def _leave(self, *_: object) -> None:
+        self.inside, self.part = "", "fixed"
 
-        block.gate.register_forward_pre_hook(open_slot)
-        body = set(block.body.modules())
-        if isinstance(block, AdaptiveBlock) and block.body.downsample is not None:
-            body -= set(block.body.downsample.modules())
-        for part, layers in (("loops", body), ("gates", set(block.gate.modules()))):
-            for layer in layers:
-                layer.register_forward_hook(partial(self._add, (part, now), count_norms))
-        return body | set(block.gate.modules())
+    def _open_slot(self, *_: object) -> None:
+        self.part = "gates"
+        self.gates.append(0)
+        self.loops.append(0)
 
-    def _add(
-        self, slot: tuple[str, dict] | None, count_norms: bool, layer: nn.Module, inputs: tuple, out: Tensor
-    ) -> None:
+    def _add(self, layer: nn.Module, inputs: tuple, out: Tensor) -> None:
         own = registered_macs(layer)
-        macs = layer_macs(layer, out, count_norms) if own is None else own(layer, inputs, out)
-        if slot is None:
+        macs = layer_macs(layer, out, self.count_norms) if own is None else own(layer, inputs, out)
+        if self.part == "fixed" or layer in self.outside:
             self.fixed += macs
         else:
-            part, now = slot
-            getattr(self, part)[now[part]] += macs
+            getattr(self, self.part)[-1] += macs

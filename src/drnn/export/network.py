@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from drnn.core import Gate, OpenGate, RecursiveBlock, gates_of
-from drnn.core.modes import drop_hooks
 from drnn.costs import layer_macs, registered_macs
 from drnn.export.blocks import BranchingBlock, CompactBlock, DenseBlock, GraphBlock, OpenBlock, SingleBlock
+from drnn.export.loop_costs import loop_costs
 from drnn.export.norms import NORM_PLACEMENTS, place_norms
 from drnn.inference.folded_conv import FoldedConv2d
 from drnn.models import Classifier, Preprocessing, set_dense
@@ -65,14 +65,9 @@ class ExportableNetwork(nn.Module):
         self.register_buffer("thresholds", read_thresholds(model))
         self.form, self.norms = form, norms
         self.classifier = deepcopy(model).cpu().eval()
-        self.gate_macs, self.pixel_macs, self.place_macs, blocks = [], [], [], []
-        at_one_place, names = _at_other_sizes(model), {part: name for name, part in self.classifier.named_modules()}
+        self.loop_costs, blocks = loop_costs(model), []
         for block in self.classifier.blocks():
             if isinstance(block, RecursiveBlock):
-                layers = [(f"{names[block]}.body.{name}", layer) for name, layer in block.body.named_modules()]
-                for sums, here in ((self.pixel_macs, False), (self.place_macs, True)):
-                    sums.append(sum(_pixel_macs(layer) for name, layer in layers if (name in at_one_place) == here))
-                self.gate_macs.append(sum(_pixel_macs(layer) for layer in block.gate.modules()))
                 made = OpenBlock if isinstance(block.gate, OpenGate) else FORMS[form]
                 placement = "activations" if made is CompactBlock else norms
                 body = place_norms(block.body, block.num_loops, placement)
@@ -102,13 +97,11 @@ class ExportableNetwork(nn.Module):
             x = self.classifier.stem(images)
             for block in self.rows:
                 if isinstance(block, GraphBlock):
-                    number = len(loops)
-                    x, count = block(x, thresholds[number])
+                    cost = self.loop_costs[len(loops)]
+                    x, count = block(x, thresholds[len(loops)])
                     loops.append(count)
                     asked = (count + 1).clamp(max=block.num_loops)
-                    pixels = x.shape[2] * x.shape[3]
-                    macs = macs + count * (self.pixel_macs[number] * pixels + self.place_macs[number])
-                    macs = macs + asked * self.gate_macs[number]
+                    macs = macs + count * (cost.place * (x.shape[2] * x.shape[3]) + cost.beside) + asked * cost.gate
                 else:
                     x = block(x)
             logits = self.classifier.head(x)
@@ -132,9 +125,6 @@ def _check(model: Classifier, form: str, norms: str) -> None:
     if own := _registered_that_cost(model):
         raise ValueError(f"{own[0]} is of a class that drnn.costs.register was told of, and files cannot count what it "
                          "costs; export a network without such layers")  # fmt: skip
-    if elsewhere := [name for name, places in _at_other_sizes(model).items() if places != 1]:
-        raise ValueError(f"{elsewhere[0]} runs at another size than the body that it is in, and files count layers "
-                         "that run at every place of the map or at one; leave such layers out")  # fmt: skip
     noisy = any(gate.random_in_evaluation for gate in gates_of(model).values())
     if noisy or any(isinstance(part, AdaptiveBlock) for part in model.modules()):
         raise ValueError(f"{model.name} decides with noise in evaluation too, so no file can be compared with it; "
@@ -153,30 +143,6 @@ def _registered_that_cost(model: Classifier) -> list[str]:
     return found
 
 
-def _at_other_sizes(model: Classifier) -> dict[str, int]:
-    """Layers of bodies that cost something and do not run at every place of the body's map, and at how many they do.
-
-    Such as those that read a mean of the map, as squeeze and excitation does.
-    """
-    twin, found = deepcopy(model).to("meta").eval(), {}
-    set_dense(drop_hooks(twin))
-    names = {layer: name for name, layer in twin.named_modules()}
-    size = {}
-
-    def look(body: nn.Module, layer: nn.Module, _given: tuple, out: Tensor) -> None:
-        places = out.numel() // _width(layer)
-        if places != size[body]:
-            found[names[layer]] = places
-
-    for block in looping_blocks(twin):
-        block.body.register_forward_pre_hook(lambda body, given: size.update({body: given[0][0, 0].numel()}))
-        for layer in block.body.modules():
-            if isinstance(layer, nn.Conv2d | nn.Linear):
-                layer.register_forward_hook(partial(look, block.body))
-    twin(torch.empty(1, *model.input_size, device="meta"))
-    return found
-
-
 def check_preprocessing(model: Classifier, preprocessing: Preprocessing, any_size: bool) -> None:
     """It goes into the file with the network.
 
@@ -189,13 +155,9 @@ def check_preprocessing(model: Classifier, preprocessing: Preprocessing, any_siz
 
 
 def _pixel_macs(layer: nn.Module) -> int:
-    """Multiply-adds for one output position, which is one of the input too: these bodies keep the size."""
-    one_pixel = torch.empty(1, _width(layer), 1, 1, device="meta")
-    return layer_macs(layer, one_pixel, count_norms=False)
-
-
-def _width(layer: nn.Module) -> int:
-    return getattr(layer, "out_channels", getattr(layer, "out_features", 1))
+    """Multiply-adds for one output position."""
+    width = getattr(layer, "out_channels", getattr(layer, "out_features", 1))
+    return layer_macs(layer, torch.empty(1, width, 1, 1, device="meta"), count_norms=False)
 
 
 @contextmanager

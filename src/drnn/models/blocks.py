@@ -28,6 +28,13 @@ class HiddenChannels(NamedTuple):
     read: tuple[str, ...]
 
 
+def hidden_channels_of(block: nn.Module) -> tuple[HiddenChannels, ...]:
+    """What the class of a block says by ``hidden``; none of a class below it, whose further layers nobody knows."""
+    said = vars(type(block)).get("hidden", ())
+    alike = isinstance(said, tuple) and all(isinstance(channels, HiddenChannels) for channels in said)
+    return said if alike else ()
+
+
 def conv(in_channels: int, out_channels: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Conv2d:
     """A convolution without bias that keeps the size at stride 1."""
     return nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, groups=groups, bias=False)

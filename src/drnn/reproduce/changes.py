@@ -6,6 +6,7 @@ from pathlib import Path
 from drnn.data.cifar10 import NUM_TRAIN
 from drnn.training import Recipe
 from drnn.training.milestones import fit_in, in_proportion
+from drnn.weights.files import PICKLES, SAFETENSORS
 
 TOLD = {  # fields of the recipe that may be changed: their word in a label, and what they are
     "epochs": ("epochs", "another length"),
@@ -52,8 +53,11 @@ def label_of(schedule: str, changes: dict, base: Recipe) -> str:
 
 
 def _brief(value: object) -> str:
-    """Of a place the last part: a label is the name of a folder."""
-    return Path(value).name if isinstance(value, str) else str(value)
+    """Of a place the folder's name: a label is the name of a folder, too."""
+    if not isinstance(value, str):
+        return str(value)
+    place = Path(value).resolve()
+    return place.parent.name if place.suffix in (SAFETENSORS, *PICKLES) else place.name
 
 
 def milestones_for(base: Recipe, epochs: int) -> dict:

@@ -26,6 +26,9 @@ def matched(blocks: Sequence[Block], hidden: Sequence[HiddenChannels]) -> list[B
     Returns:
         States of blocks that compute the same.
 
+    Raises:
+        ValueError: weights that are not finite.
+
     Source: Ainsworth, Hayase and Srinivasa, "Git re-basin", 2022, weight matching.
     """
     found = [channels for channels in hidden if _are_there(channels, blocks[0])]
@@ -52,6 +55,8 @@ def _matched_to(others: list[Block], block: Block, hidden: list[HiddenChannels])
     for channels in hidden:
         wanted = torch.stack([_by_channel(other, channels) for other in others]).sum(0)
         likeness = wanted @ _by_channel(block, channels).T
+        if not likeness.isfinite().all():
+            raise ValueError(f"weights of {', '.join(channels.written + channels.read)} that are not finite received")
         order = torch.from_numpy(linear_sum_assignment(likeness.numpy(), maximize=True)[1])
         places = torch.arange(len(order))
         gain = likeness[places, order].sum() - likeness.trace()

@@ -7,9 +7,11 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from drnn.core import LVBN2d, RecursiveBlock
 from drnn.models import Classifier
+from drnn.models.blocks import hidden_channels_of
 from drnn.models.refusals import refuse_other_models
 from drnn.weights.files import check_fit, fill
 from drnn.weights.matching import matched
@@ -54,7 +56,7 @@ def load_static(model: Classifier, static: Classifier) -> Classifier:
     weights = static.state_dict()
     if not is_static_for(model, weights):
         raise ValueError(
-            f"{model.name} and {static.name} received; give a network with recursive blocks, and one without"
+            f"{model.name} and {static.name} received; give a network with recursive blocks, and a static one"
         )
     gates = tuple(f"{name}.gate." for name in _recursive(model))
     own = {name: value for name, value in model.state_dict().items() if name.startswith(gates)}
@@ -131,7 +133,7 @@ def _tied_block(block: nn.Module, static: list[dict[str, Tensor]]) -> dict[str, 
         return dict(static[0]) if static else {}
     if len(static) < block.num_loops or len({frozenset(other) for other in static}) > 1:
         return {}
-    static = matched(static, getattr(block.body, "hidden", ()))
+    static = matched(static, hidden_channels_of(block.body))
     made, used = {}, set()
     for name in block.body.state_dict():
         own = OF_ONE_LOOP.fullmatch(name)
@@ -152,9 +154,9 @@ def _mean(tensors: list[Tensor]) -> Tensor:
 
 
 def _refuse_other_settings(model: nn.Module, static: nn.Module) -> None:
-    """ValueError where layers of the same shape compute otherwise: by stride, padding, groups, eps, ..."""
+    """ValueError where layers of the same shape compute otherwise: by stride, padding, groups, a norm's eps, ..."""
     for own, other in _layers(model, static):
-        ours, theirs = model.get_submodule(own).extra_repr(), static.get_submodule(other).extra_repr()
+        ours, theirs = _settings(model.get_submodule(own)), _settings(static.get_submodule(other))
         if ours != theirs:
             raise ValueError(
                 f"{own} ({ours}) and {other} of the static network ({theirs}) compute otherwise; build both with the "
@@ -163,7 +165,7 @@ def _refuse_other_settings(model: nn.Module, static: nn.Module) -> None:
 
 
 def _layers(model: nn.Module, static: nn.Module) -> Iterator[tuple[str, str]]:
-    """Convolutions and linear layers of the one, each with those of the other that it stands for."""
+    """Convolutions, linear layers and norms of the one, each with those of the other that it stands for."""
     known, stages = dict(static.named_modules()), _stages(model, static.state_dict())
     inside = tuple(f"{stage.name}." for stage in stages)
     pairs = [(name, name) for name in known if not f"{name}.".startswith(inside)]
@@ -174,4 +176,11 @@ def _layers(model: nn.Module, static: nn.Module) -> Iterator[tuple[str, str]]:
                 theirs = f"{stage.name}.{number}."
                 ours = f"{stage.name}.{index}.{body}"
                 pairs += [(name.replace(theirs, ours, 1), name) for name in known if name.startswith(theirs)]
-    return ((own, other) for own, other in pairs if isinstance(known[other], nn.Conv2d | nn.Linear))
+    return ((own, other) for own, other in pairs if isinstance(known[other], nn.Conv2d | nn.Linear | _BatchNorm))
+
+
+def _settings(layer: nn.Module) -> str:
+    """How it computes, in words; of a norm a loop, as the first of them does."""
+    if isinstance(layer, LVBN2d):
+        layer = layer.loops[0]
+    return f"eps={layer.eps}" if isinstance(layer, _BatchNorm) else layer.extra_repr()
