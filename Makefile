@@ -50,6 +50,7 @@ gpu-table1:
 	$(TABLE1) --recipe paper --rows resnet110,dr_resnet74 --clip_norm 1
 	$(TABLE1) --recipe paper --rows dr_resnet74 --zero_init_loops true
 	$(TABLE1) --recipe paper --rows dr_resnet16 --every_loop_weight 1
+	$(TABLE1) --recipe paper --rows dr_resnet16 --epochs 100 --initial_weights checkpoints/resnet20_cifar-paper
 	$(TABLE1) --recipe paper --seeds 0,1,2
 	$(TABLE1) --recipe modern --rows resnet20,dr_resnet16,resnet110,dr_resnet74
 

@@ -180,6 +180,13 @@ def test_a_static_network_that_does_not_fit_is_refused(name, static, fields, say
     torch.testing.assert_close(dict(model.state_dict()), before, rtol=0, atol=0)
 
 
+def test_blocks_that_are_not_alike_are_refused(tmp_path):
+    state = create_model("resnet20_cifar").state_dict()
+    save_file({**state, "layer2.2.conv1.weight": torch.zeros(16, 32, 3, 3)}, tmp_path / "a.safetensors")
+    with pytest.raises(ValueError, match=r"does not fit dr_resnet16_cifar: .*layer2\.1\.body"):
+        begin_from(create_model("dr_resnet16_cifar"), str(tmp_path / "a.safetensors"))
+
+
 def test_norms_of_another_eps_are_refused():
     static = create_model("resnet20_cifar")
     static.layer3[2].bn2.eps = 0.1

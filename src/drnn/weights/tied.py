@@ -131,7 +131,8 @@ def _tied_block(block: nn.Module, static: list[dict[str, Tensor]]) -> dict[str, 
     """The state of a block, without its gate, of those of the static blocks that it stands for."""
     if not isinstance(block, RecursiveBlock):
         return dict(static[0]) if static else {}
-    if len(static) < block.num_loops or len({frozenset(other) for other in static}) > 1:
+    shapes = {frozenset((name, value.shape) for name, value in other.items()) for other in static}
+    if len(static) < block.num_loops or len(shapes) > 1:
         return {}
     static = matched(static, hidden_channels_of(block.body))
     made, used = {}, set()
