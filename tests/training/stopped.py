@@ -27,7 +27,8 @@ def main(folder: Path, rank: int, step: int) -> None:
     try:
         train(replace(RECIPE, device="cpu"), folder, progress=False)
     except Interrupted as ended:
-        print(f"rank {os.environ['RANK']}: {ended.exit_code} {ended}", flush=True)
+        words = folder.with_name(f"{folder.name}-rank-{os.environ['RANK']}")  # a common output mixes lines
+        words.write_text(f"{ended.exit_code} {ended}")
 
 
 if __name__ == "__main__":
