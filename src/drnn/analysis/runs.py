@@ -14,7 +14,7 @@ from drnn.analysis.findings import Findings, finite
 from drnn.analysis.galleries import galleries
 from drnn.analysis.gradients import Plan, study
 from drnn.analysis.gradients.study import study_arrays, study_facts
-from drnn.analysis.gradients.variants import require_loops
+from drnn.analysis.gradients.variants import PLAIN, require_loops
 from drnn.analysis.loops import early_and_late, error_by_loops, execution_map, loop_histogram, loops_by_class
 from drnn.analysis.norm_statistics import norm_statistics
 from drnn.analysis.robustness import robustness
@@ -30,8 +30,6 @@ from drnn.weights.files import WEIGHTS, fingerprint, read_weights
 from drnn.weights.folder import CARD
 
 GALLERY, READINGS = 5, 20  # images a class, readings a course
-# The networks of a course have no gates, and begin as they are.
-PLAIN = {"every_loop_weight": 0.0, "zero_init_loops": False, "initial_weights": None}
 RECURSIONS = {  # gate and norm of a recipe that takes parts of its network away
     ("open", "shared"): " without gates, naive recursion",
     ("open", "lvbn"): " without gates, LVBN",

@@ -89,7 +89,8 @@ def _turned(model: nn.Module, images: Tensor, request: Request, scope: Scope, pr
         set_thresholds(deployed(), thresholds)
         return mean_ms(deployed(), timed)
 
-    target = macs_for(request, dial, costs, time_at)
+    static_macs = counterpart_macs(model, costs)
+    target = macs_for(request, dial, costs, static_macs, time_at)
     found = search(dial, costs, target)
     kept = {
         "scope": scope,
@@ -100,15 +101,17 @@ def _turned(model: nn.Module, images: Tensor, request: Request, scope: Scope, pr
     }
     if request.unit == "ms":
         kept |= {"ms_mean": time_at(found.thresholds), "ms_images": len(timed)}
-    return Turned(found.thresholds, {**kept, "static_macs": counterpart_macs(model, costs)})
+    return Turned(found.thresholds, {**kept, "static_macs": static_macs})
 
 
-def macs_for(request: Request, dial: Dial, costs: Costs, time_at: Callable[[Thresholds], float]) -> float:
+def macs_for(
+    request: Request, dial: Dial, costs: Costs, static_macs: int, time_at: Callable[[Thresholds], float]
+) -> float:
     """The request in multiply-adds; milliseconds become so by timing this machine at both ends of the dial."""
     if request.unit == "macs":
         return request.value
     if request.unit == "share":
-        return request.value * counterpart_macs(dial.model, costs)
+        return request.value * static_macs
     ends = [dial.thresholds(position) for position in (0.0, 1.0)]
     return macs_between(request.value, *((time_at(end), mean_macs(dial, costs, end)) for end in ends))
 

@@ -12,6 +12,7 @@ from drnn.analysis.gradients import Plan, first_images, load_study, save_study, 
 from drnn.analysis.gradients.study import ARRAYS as STUDY_ARRAYS
 from drnn.analysis.gradients.study import FACTS as STUDY_FACTS
 from drnn.analysis.gradients.study import noise_dataset
+from drnn.analysis.gradients.variants import PLAIN
 from drnn.analysis.report import FIGURES, REPORT, run_facts, study_rows, write_report
 from drnn.analysis.runs import Options, analyse_run
 from drnn.data import load_dataset
@@ -86,7 +87,7 @@ def gradients(argv: list[str]) -> None:
     if name == "noise" and options.epochs is not None:
         raise ValueError(f"--epochs {options.epochs} received without --dataset; choose digits or cifar10 to train on")
     base = find_recipe(options.recipe) if options.recipe else Recipe(padding=4 if name == "cifar10" else 1)
-    for field in ("every_loop_weight", "zero_init_loops", "initial_weights"):
+    for field in PLAIN:
         if value := getattr(base, field):
             raise ValueError(
                 f"{field} {value} received in the recipe {options.recipe}; the networks compared have no gates and "

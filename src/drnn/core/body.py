@@ -23,7 +23,7 @@ def refuse_other_calls(body: nn.Module) -> None:
     except (TypeError, ValueError):  # of what is not written in Python nobody can tell
         return
     try:
-        signature.bind(*("x", "loop", "groups"))
+        signature.bind("x", "loop", "groups")
     except TypeError as error:
         raise TypeError(
             f"a body of {type(body).__qualname__} received, whose forward{signature} cannot be called: a block calls "

@@ -1,6 +1,6 @@
 """What a network costs, found by running a copy of it without data."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
@@ -112,27 +112,39 @@ def count_costs(
         ValueError: another counting or size, layers that are quantised, or neither known here nor registered.
     """
     size = checked_size(input_size or getattr(model, "input_size", None), type(model).__name__)
-    refuse_quantised(model, "count the network that it was made of, which has the same multiply-adds")
-    _refuse_unknown(model, lambda layer: layer._parameters | layer._buffers)
     if counting not in ("plain", "paper"):
         raise ValueError(f"counting {counting!r} received; choose 'plain' or 'paper'")
-    twin = set_dense(drop_hooks(deepcopy(model)).to("meta", torch.float32)).eval()
     paper = counting == "paper"
-    tally = _Tally(twin, count_norms=paper and not isinstance(model, MobileNetV2))
-    with torch.no_grad(), torch.compiler.set_stance("force_eager"):
-        twin(torch.empty(1, *size, dtype=torch.float32, device="meta"))
+    tally = tallied(model, size, count_norms=paper and not isinstance(model, MobileNetV2))
     gates = [0] * len(tally.gates) if paper else tally.gates
     return Costs(tally.fixed, tuple(tally.loops), tuple(gates), tuple(tally.slots))
 
 
-class _Tally:
+def tallied(model: nn.Module, size: Sequence[int], count_norms: bool = False) -> "Tally":
+    """What a copy of ``model`` costs that is run, without data, on one image of ``size`` ``(C, H, W)``.
+
+    Raises:
+        ValueError: as `count_costs`.
+    """
+    refuse_quantised(model, "count the network that it was made of, which has the same multiply-adds")
+    _refuse_unknown(model, lambda layer: layer._parameters | layer._buffers)
+    twin = set_dense(drop_hooks(deepcopy(model)).to("meta", torch.float32)).eval()
+    tally = Tally(twin, count_norms)
+    with torch.no_grad(), torch.compiler.set_stance("force_eager"):
+        twin(torch.empty(1, *size, dtype=torch.float32, device="meta"))
+    return tally
+
+
+class Tally:
     """Hooks on every layer of a network, adding up what each costs and to which loop slot it belongs.
 
-    Slots are in the order in which blocks are called, as records of gates are.
+    Slots are in the order in which blocks are called, as records of gates are. ``places`` are the height times width of
+    what each block got, by its name.
     """
 
     def __init__(self, model: nn.Module, count_norms: bool):
         self.fixed, self.loops, self.gates, self.slots = 0, [], [], []
+        self.places: dict[str, int] = {}
         self.count_norms, self.part, self.inside = count_norms, "fixed", ""
         blocks = {name: block for name, block in model.named_modules() if isinstance(block, GATED)}
         self.outside: set[nn.Module] = set()  # layers of a gated block that run for every image: its projection
@@ -144,17 +156,16 @@ class _Tally:
         for gate in {block.gate for block in blocks.values()}:
             gate.register_forward_pre_hook(self._open_slot)
             gate.register_forward_hook(lambda *_: setattr(self, "part", "loops"))  # the body is next
-        seen: set[str] = set()
         for name, block in blocks.items():
-            block.register_forward_pre_hook(partial(self._enter, name, seen))
+            block.register_forward_pre_hook(partial(self._enter, name))
             block.register_forward_hook(self._leave)
 
-    def _enter(self, name: str, seen: set[str], block: nn.Module, _given: tuple) -> None:
+    def _enter(self, name: str, block: nn.Module, given: tuple[Tensor]) -> None:
         if self.inside:
             raise ValueError(f"{name} received, which loops inside {self.inside}, which loops; that is not counted")
-        if name in seen:
+        if name in self.places:
             raise ValueError(f"{name} received, which is called twice; give each call a block of its own to count")
-        seen.add(name)
+        self.places[name] = given[0].shape[2:].numel()
         self.inside = name
         self.slots.append(block.num_loops)
 

@@ -1,16 +1,9 @@
 """What a loop of each block costs in a graph that takes images of any size: so much at every place of the map."""
 
-from copy import deepcopy
-from functools import partial
 from typing import NamedTuple
 
-import torch
-from torch import nn
-
-from drnn.core import RecursiveBlock
-from drnn.core.modes import drop_hooks
-from drnn.costs import count_costs
-from drnn.models import Classifier, set_dense
+from drnn.costs.network import tallied
+from drnn.models import Classifier
 
 # Height and width as times the network's own, and pixels more: two tell a line, a third, of odd maps, if it is one.
 SIZES = ((1, 0), (2, 0), (2, 1))
@@ -50,29 +43,11 @@ class _Measured(NamedTuple):
 
 def _measured(model: Classifier, times: int, more: int) -> list[_Measured]:
     channels, height, width = model.input_size
-    size = (channels, times * height + more, times * width + more)
-    costs, places = count_costs(model, size), _places(model, size)
-    loops, gates, found = list(costs.loop_macs), list(costs.gate_macs), []
-    for (block, number), slots in zip(places.items(), costs.slots, strict=True):
-        each = {*loops[:slots]}, {*gates[:slots]}
-        del loops[:slots], gates[:slots]
-        found.append(_Measured(block, number, *(of.pop() if len(of) == 1 else -1 for of in each)))
-    return found
-
-
-def _places(model: Classifier, size: tuple[int, int, int]) -> dict[str, int]:
-    """Height times width of what each recursive block gets, in the order in which they are called."""
-    twin, found = deepcopy(model).to("meta").eval(), {}
-    set_dense(drop_hooks(twin))
-
-    def look(name: str, _block: nn.Module, given: tuple) -> None:
-        found[name] = given[0].shape[2] * given[0].shape[3]
-
-    for name, block in twin.named_modules():
-        if isinstance(block, RecursiveBlock):
-            block.register_forward_pre_hook(partial(look, name))
-    with torch.no_grad(), torch.compiler.set_stance("force_eager"):
-        twin(torch.empty(1, *size, dtype=torch.float32, device="meta"))
+    tally, first, found = tallied(model, (channels, times * height + more, times * width + more)), 0, []
+    for (block, places), slots in zip(tally.places.items(), tally.slots, strict=True):
+        each = [{*costs[first : first + slots]} for costs in (tally.loops, tally.gates)]
+        found.append(_Measured(block, places, *(of.pop() if len(of) == 1 else -1 for of in each)))
+        first += slots
     return found
 
 

@@ -5,10 +5,9 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from drnn.core import RecursiveBlock
 from drnn.models import Classifier
 from drnn.weights.files import WEIGHTS, fill, fingerprint, read_weights
-from drnn.weights.tied import is_static_for, tied
+from drnn.weights.tied import is_static_for, names_of, tied
 
 
 class Beginning(NamedTuple):
@@ -44,7 +43,7 @@ def begin_from(model: Classifier, place: str) -> Beginning:
     static = is_static_for(model, there)
     if static:
         there = tied(model, there)
-    gates = tuple(f"{name}.gate." for name, block in model.named_modules() if isinstance(block, RecursiveBlock))
+    gates = names_of(model, "gate")
     taken = {name: tensor for name, tensor in there.items() if name in own or not name.startswith(gates)}
     fresh = {name: tensor for name, tensor in own.items() if _begins_fresh(name, tensor, there, gates)}
     fill(model, taken | fresh, str(path))

@@ -13,7 +13,7 @@ from drnn.core import LVBN2d, RecursiveBlock
 from drnn.models import Classifier
 from drnn.models.blocks import hidden_channels_of
 from drnn.models.refusals import refuse_other_models
-from drnn.weights.files import check_fit, fill
+from drnn.weights.files import check_fit
 from drnn.weights.matching import matched
 
 OF_ONE_LOOP = re.compile(r"(?P<norm>.+)\.loops\.(?P<loop>\d+)\.(?P<entry>\w+)")
@@ -58,18 +58,23 @@ def load_static(model: Classifier, static: Classifier) -> Classifier:
         raise ValueError(
             f"{model.name} and {static.name} received; give a network with recursive blocks, and a static one"
         )
-    gates = tuple(f"{name}.gate." for name in _recursive(model))
+    gates = names_of(model, "gate")
     own = {name: value for name, value in model.state_dict().items() if name.startswith(gates)}
     state = own | tied(model, weights)
     check_fit(model, state, static.name)
     _refuse_other_settings(model, static)
-    fill(model, state, static.name)
+    model.load_state_dict(state)
     return model
+
+
+def names_of(model: nn.Module, part: str) -> tuple[str, ...]:
+    """How names of weights begin that belong to this part, "body" or "gate", of a recursive block."""
+    return tuple(f"{name}.{part}." for name, block in model.named_modules() if isinstance(block, RecursiveBlock))
 
 
 def is_static_for(model: nn.Module, names: Iterable[str]) -> bool:
     """Whether ``model`` has recursive blocks, and ``names`` of weights are of a network with none in their place."""
-    bodies = tuple(f"{name}.body." for name in _recursive(model))
+    bodies = names_of(model, "body")
     return bool(bodies) and not any(name.startswith(bodies) for name in names)
 
 
@@ -112,10 +117,6 @@ class _Stage(NamedTuple):
             else:
                 yield block, [first + (2 * (slot + loop) + 1) * others // (2 * slots) for loop in range(number)]
                 slot += number
-
-
-def _recursive(model: nn.Module) -> dict[str, RecursiveBlock]:
-    return {name: block for name, block in model.named_modules() if isinstance(block, RecursiveBlock)}
 
 
 def _stages(model: nn.Module, names: Iterable[str]) -> list[_Stage]:

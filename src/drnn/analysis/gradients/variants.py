@@ -10,6 +10,8 @@ from drnn.models import Classifier, create_model
 from drnn.models.registry import Staged, has_loops, spec_for
 
 VARIANTS = ("naive", "lvbn", "unrolled")
+# Fields of a recipe as they are for the variants, which have no gates and begin as they are.
+PLAIN = {"every_loop_weight": 0.0, "zero_init_loops": False, "initial_weights": None}
 SET = ("norm", "gate", "target_rate")  # fields of a network that are the variants' own
 
 
