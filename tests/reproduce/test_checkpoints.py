@@ -1,6 +1,7 @@
 """The networks that ship are what their cards say."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,13 @@ RESULTS = {  # of the runs that were released
     "resnet20_cifar-short": "short/resnet20-0.json",
     "dr_resnet16_cifar-paper": "paper/dr_resnet16-0.json",
     "resnet20_cifar-paper": "paper/resnet20-0.json",
-    "dr_resnet74_cifar-paper-50-epochs": ("paper-50-epochs-5000-held-out-1.0-clip-bf16-precision/dr_resnet74-0.json"),
+    "resnet20_cifar-modern": "modern/resnet20-0.json",
+    "dr_resnet74_cifar-from-resnet110": (
+        "paper-20-epochs-5000-held-out-1.0-clip-resnet110-1-weights-bf16-precision/dr_resnet74-0.json"
+    ),
+}
+BEGUN_FROM = {  # the run whose weights another one of them began with
+    "dr_resnet74_cifar-from-resnet110": "paper-50-epochs-5000-held-out-1.0-clip-bf16-precision/resnet110-1.json"
 }
 
 
@@ -62,8 +69,12 @@ def test_a_card_says_what_the_result_file_says(folder):
     }
     assert card["dataset"] == f"{recipe.dataset}, {found['images']:,} {recipes.tested_images(recipe.held_out)}"
     changed = ", precision bf16, clip_norm 1.0" if "dr_resnet74" in folder.name else ""
+    if before := BEGUN_FROM.get(folder.name):
+        begun = read_json(ROOT / "results/cifar10" / before)["weights_sha256"]
+        assert [part["initial_weights_sha256"] for part in found["trained_on"]] == [begun]
+        changed += f", from weights of SHA-256 {begun}"
     assert card["recipe"] == f"{recipe.name}, {recipe.epochs} epochs, seed {recipe.seed}{changed}"
-    assert not differences(recipe, recipe_from_dict(found["recipe"]))
+    assert not differences(recipe, replace(recipe_from_dict(found["recipe"]), initial_weights=None))
     assert read_metrics(folder) == found["epochs"]
     assert (found["average"] is None) != (folder / AVERAGE).is_file()
     assert f"| test error | {card['error'][0]:.2%} (n = 1) |" in (folder / "README.md").read_text()
