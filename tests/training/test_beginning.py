@@ -11,10 +11,12 @@ from safetensors.torch import load_file, save_file
 
 import drnn
 from drnn.models import create_model
+from drnn.models.registry import MODELS
 from drnn.training import find_recipe, train
 from drnn.training.beginning import begin_from
 from drnn.training.interrupt import Interrupted
-from drnn.training.run_folder import AVERAGE, run_environment
+from drnn.training.network import save_weights
+from drnn.training.run_folder import AVERAGE, RECIPE, recipe_text, run_environment
 from drnn.training.trainer import Run
 from drnn.weights.files import WEIGHTS, fingerprint
 
@@ -98,6 +100,30 @@ def test_a_name_that_only_looks_like_a_gates_is_refused(first, tmp_path):
     save_file({**load_file(first / WEIGHTS), "layer9.gate.weight": torch.zeros(1)}, tmp_path / "a.safetensors")
     with pytest.raises(ValueError, match=r"1 entries differ .*layer9\.gate\.weight"):
         begin_from(create_model("dr_resnet_digits"), str(tmp_path / "a.safetensors"))
+
+
+@pytest.mark.parametrize("name", ["dr_resnet35", "resnet50"])
+def test_a_saved_network_that_computes_otherwise_is_refused(name, tmp_path):
+    """Strides change no shape, so the file of weights alone cannot tell."""
+    fields = {"num_classes": 3, "width": 8}
+    drnn.save_pretrained(create_model(name, stride_in_3x3=True, **fields), tmp_path)
+    model = create_model("dr_resnet35", **fields | {"num_classes": 4})
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    with pytest.raises(ValueError, match=r"layer2.0.conv1 .*stride.*compute otherwise.*stride_in_3x3"):
+        begin_from(model, str(tmp_path))
+    torch.testing.assert_close(model.state_dict(), before)
+    begin_from(create_model("dr_resnet35", stride_in_3x3=True, **fields), str(tmp_path))
+
+
+def test_a_run_that_computes_otherwise_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setitem(MODELS, "near", replace(MODELS["dr_resnet35"], width=8, stride_in_3x3=True))
+    fields = {"num_classes": 3, "input_size": (1, 64, 64), "width": 8}  # as its data has it, which no recipe says
+    made = create_model("dr_resnet35", stride_in_3x3=True, **fields)
+    (tmp_path / RECIPE).write_text(recipe_text(replace(SHORT, model="near").to_dict()))
+    save_weights(tmp_path / WEIGHTS, made)
+    with pytest.raises(ValueError, match=r"layer2.0.conv1 .*stride.*compute otherwise"):
+        begin_from(create_model("dr_resnet35", **fields), str(tmp_path))
+    begin_from(create_model("dr_resnet35", stride_in_3x3=True, **fields), str(tmp_path))
 
 
 @pytest.mark.parametrize(

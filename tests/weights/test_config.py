@@ -1,10 +1,15 @@
 """Folders of weights that are opened: damaged, enormous or missing ones are named."""
 
 import json
+from dataclasses import fields, replace
 
 import pytest
+import torch
 
-from drnn import create_model, from_pretrained, save_pretrained
+from drnn import create_model, from_pretrained, list_models, save_pretrained
+from drnn.models import model_spec
+from drnn.models.registry import MODELS
+from drnn.weights.config import describe
 
 
 @pytest.mark.parametrize(
@@ -93,3 +98,21 @@ def test_a_missing_source_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(FileNotFoundError, match="nobody/nothing is no local folder"):
         from_pretrained("nobody/nothing")
+
+
+@pytest.mark.parametrize("name", list_models())
+def test_every_field_that_builds_a_network_is_in_its_config(name):
+    config = describe(create_model(name, **({"width": 8} if hasattr(model_spec(name), "width") else {})))
+    assert config.on_meta().spec == replace(model_spec(name), **config.spec)
+    idle = set() if "dr_" in name else {"norm", "gate", "gate_noise"}  # what a network without loops refuses
+    assert config.spec.keys() >= {field.name for field in fields(model_spec(name))} - idle
+
+
+def test_a_name_that_means_another_network_by_now_changes_nothing(tmp_path, monkeypatch):
+    monkeypatch.setitem(MODELS, "mine", replace(MODELS["dr_resnet35"], width=8, stride_in_3x3=True))
+    model = create_model("mine", num_classes=3).eval()
+    save_pretrained(model, tmp_path)
+    monkeypatch.setitem(MODELS, "mine", replace(MODELS["dr_resnet35"], width=8))
+    again, x = from_pretrained(tmp_path), torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    assert again.spec == model.spec
+    assert torch.equal(again(x), model(x))

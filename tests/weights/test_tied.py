@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from drnn.core import RecursiveBlock
-from drnn.models import create_model
+from drnn.models import Preprocessing, create_model
 from drnn.models.blocks import BasicBlock, Bottleneck, InvertedResidual, PreActivationBlock, hidden_channels_of
 from drnn.training import find_recipe, train
 from drnn.training.beginning import begin_from
@@ -235,3 +235,13 @@ def test_a_run_begins_from_a_static_network_with_gates_and_a_last_layer_of_its_o
     torch.testing.assert_close(made["layer2.1.body.bn2.loops.2.weight"], static["layer2.3.bn2.weight"])
     model = create_model("dr_resnet_digits", num_classes=4)
     assert "fc" in begin_from(model, str(tmp_path / "static")).fresh
+
+
+def test_what_images_went_through_comes_along_with_the_weights():
+    static, model = create_model("resnet_digits"), create_model("dr_resnet_digits")
+    load_static(model, static)
+    assert (model.preprocessing, model.classes) == (None, ())
+    static.preprocessing = Preprocessing((1, 8, 8), (0.1,), (0.9,))
+    static.classes = tuple("abcdefghij")
+    load_static(model, static)
+    assert (model.preprocessing, model.classes) == (static.preprocessing, static.classes)

@@ -154,6 +154,16 @@ def _check_parts_have_a_place(spec: Spec, name: str, given: dict) -> None:
             )
 
 
+def telling_fields(spec: Spec) -> set[str]:
+    """Fields of a specification that say something of its network: not those of parts that it has nowhere."""
+    idle = set[str]()
+    if not has_loops(spec):
+        idle = {"norm", "gate", "gate_noise"}
+    elif getattr(spec, "gate", None) is None:
+        idle = {"gate_noise"}
+    return {field.name for field in fields(spec)} - idle
+
+
 def has_loops(spec: Spec) -> bool:
     """Whether a block runs more than once: of a stage that loops, all but the first do."""
     if isinstance(spec, Staged):

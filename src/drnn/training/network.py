@@ -23,19 +23,7 @@ def build_model(recipe: Recipe, source: Source) -> Classifier:
         ValueError: a model that there is not, a part of recursive blocks for a network in which no block loops, or a
             pass with every loop for one that has no gates.
     """
-    asked = {field: value for field in OF_GATES if (value := getattr(recipe, field)) is not None}
-    options = asked
-    if recipe.gate == "open":
-        if not has_loops(model_spec(recipe.model)):
-            raise ValueError(f"gate 'open' received; no block of this {recipe.model} loops, so leave it out")
-        options = {**asked, "gate": None, "target_rate": None}
-    try:
-        model = create_model(recipe.model, num_classes=len(source.classes), input_size=source.image_size, **options)
-    except ValueError as error:
-        if not options:
-            raise
-        given = ", ".join(f"{field} {value!r}" for field, value in asked.items())
-        raise ValueError(f"{error}. The recipe gives {given}; null leaves a field out") from error
+    model = named_model(recipe, num_classes=len(source.classes), input_size=source.image_size)
     if recipe.zero_init_loops and recipe.initial_weights is not None:
         raise ValueError(
             f"zero_init_loops received with initial_weights {recipe.initial_weights!r}, which would replace what it "
@@ -53,6 +41,31 @@ def build_model(recipe: Recipe, source: Source) -> Classifier:
     model.preprocessing = Preprocessing(source.image_size, source.mean, source.std)
     model.classes = tuple(source.classes)
     return model
+
+
+def named_model(recipe: Recipe, **data: object) -> Classifier:
+    """The network that a recipe names, with its gates and norms, freshly initialised.
+
+    Args:
+        recipe: which one.
+        data: ``num_classes`` and ``input_size``; those of the network's name without them.
+
+    Raises:
+        ValueError: a model that there is not, or a part of recursive blocks for a network in which no block loops.
+    """
+    asked = {field: value for field in OF_GATES if (value := getattr(recipe, field)) is not None}
+    options = asked
+    if recipe.gate == "open":
+        if not has_loops(model_spec(recipe.model)):
+            raise ValueError(f"gate 'open' received; no block of this {recipe.model} loops, so leave it out")
+        options = {**asked, "gate": None, "target_rate": None}
+    try:
+        return create_model(recipe.model, **data, **options)
+    except ValueError as error:
+        if not options:
+            raise
+        given = ", ".join(f"{field} {value!r}" for field, value in asked.items())
+        raise ValueError(f"{error}. The recipe gives {given}; null leaves a field out") from error
 
 
 def save_weights(path: Path, model: nn.Module) -> None:

@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -11,7 +11,8 @@ from torch import nn
 
 from drnn.core import gates_of, set_thresholds, thresholds_of
 from drnn.models import Classifier, Preprocessing, create_model, model_spec
-from drnn.models.registry import MODELS
+from drnn.models.classifier import NetworkSpec
+from drnn.models.registry import MODELS, telling_fields
 from drnn.weights.files import differences, told
 from drnn.weights.preprocessing import preprocessing_of
 
@@ -22,7 +23,7 @@ class Config:
 
     Attributes:
         model: a name of the registry.
-        spec: fields of its specification that are this network's own.
+        spec: fields of its specification, all that say something of it.
         preprocessing: what images go through first.
         thresholds: of its gates, in order.
         classes: names of the K answers, or none.
@@ -95,13 +96,10 @@ def describe(
             f"this {model.name} was built without a name of drnn models, so no config says how to build it again; make "
             "it by drnn.create_model(NAME, field=...), which takes any field of its specification"
         )
-    own = model_spec(model.name)
     state = model.state_dict()
-    spec = model.spec
-    num_classes = len(state["fc.weight"]) if "fc.weight" in state else spec.num_classes
-    differs = {field.name for field in fields(spec) if getattr(spec, field.name) != getattr(own, field.name)}
-    kept = {name: getattr(spec, name) for name in sorted(differs | {"num_classes", "input_size"})}
-    kept["num_classes"] = num_classes
+    kept = _fields_of(model.spec, model_spec(model.name))
+    if "fc.weight" in state:
+        kept["num_classes"] = len(state["fc.weight"])
     thresholds = tuple(thresholds_of(model).values())
     with torch.device("meta"):
         twin = create_model(model.name, **kept)
@@ -126,6 +124,21 @@ def describe(
         )
     names = class_names(model) if classes is None else tuple(classes)
     return Config(model.name, kept, preprocessing or preprocessing_of(model), thresholds, names)
+
+
+def _fields_of(spec: NetworkSpec, named: NetworkSpec) -> dict:
+    """All that say something of it, since a name may mean another network by the day it is opened.
+
+    A value that no JSON holds comes by the name, where that builds it; where it does not, `Config.to_json` refuses it.
+    """
+    values = {name: getattr(spec, name) for name in sorted(telling_fields(spec))}
+    return {name: value for name, value in values.items() if _is_plain(value) or value != getattr(named, name, None)}
+
+
+def _is_plain(value: object) -> bool:
+    if isinstance(value, tuple | list):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, str | int | float)
 
 
 def class_names(model: Classifier) -> tuple[str, ...]:

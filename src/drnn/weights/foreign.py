@@ -20,7 +20,9 @@ def load_foreign(model: Classifier, weights: dict[str, Tensor] | str | Path) -> 
 
     Whose they are is told by their names. Their ResNets stride in the 3 x 3 convolution, so ours must be built with
     ``stride_in_3x3=True``: without it the shapes would fit and the answers be wrong. Older files do not count the
-    batches that norms have seen; the network then keeps its own counts.
+    batches that norms have seen; the network then keeps its own counts. Names do not tell networks that compute
+    otherwise with the same layers: dilated ones of torchvision, timm's ``resnetaa50`` and ``resnetblur50``. Compare the
+    answers for one image with those of the network that the weights are of.
 
     Args:
         model: ``resnet50``, ``resnet101`` or ``mobilenetv2``.

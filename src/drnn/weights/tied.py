@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from drnn.core import LVBN2d, RecursiveBlock
 from drnn.models import Classifier
@@ -15,6 +14,7 @@ from drnn.models.blocks import hidden_channels_of
 from drnn.models.refusals import refuse_other_models
 from drnn.weights.files import check_fit
 from drnn.weights.matching import matched
+from drnn.weights.settings import has_settings, refuse_other_settings
 
 OF_ONE_LOOP = re.compile(r"(?P<norm>.+)\.loops\.(?P<loop>\d+)\.(?P<entry>\w+)")
 SKIPPED, RUNNING = "skipped_", "running_"  # no image leaves a static network, so it has but one kind of statistics
@@ -26,7 +26,7 @@ def load_static(model: Classifier, static: Classifier) -> Classifier:
     Each loop stands for one block of the static network, in order. It gets the norms of that block; the weights that
     the loops of a recursive block share are the mean of their blocks', whose hidden channels are matched before. Where
     a stage has more or fewer blocks than the recursive one has loops, the loops are spread over them. Gates stay as
-    they are.
+    they are. What images went through, and the names of classes, come along where the static network tells them.
 
     This is where training begins: statistics of the norms are those of the static network, which do not fit yet. A
     recipe's ``initial_weights`` does the same.
@@ -62,8 +62,10 @@ def load_static(model: Classifier, static: Classifier) -> Classifier:
     own = {name: value for name, value in model.state_dict().items() if name.startswith(gates)}
     state = own | tied(model, weights)
     check_fit(model, state, static.name)
-    _refuse_other_settings(model, static)
+    refuse_other_settings(model, static, layers_of_both(model, static), "the static network")
     model.load_state_dict(state)
+    model.preprocessing = static.preprocessing or model.preprocessing
+    model.classes = static.classes or model.classes
     return model
 
 
@@ -155,19 +157,8 @@ def _mean(tensors: list[Tensor]) -> Tensor:
     return torch.stack(tensors).mean(0) if tensors[0].is_floating_point() else tensors[0]  # or batches, counted
 
 
-def _refuse_other_settings(model: nn.Module, static: nn.Module) -> None:
-    """ValueError where layers of the same shape compute otherwise: by stride, padding, groups, a norm's eps, ..."""
-    for own, other in _layers(model, static):
-        ours, theirs = _settings(model.get_submodule(own)), _settings(static.get_submodule(other))
-        if ours != theirs:
-            raise ValueError(
-                f"{own} ({ours}) and {other} of the static network ({theirs}) compute otherwise; build both with the "
-                "same fields, such as stride_in_3x3"
-            )
-
-
-def _layers(model: nn.Module, static: nn.Module) -> Iterator[tuple[str, str]]:
-    """Convolutions, linear layers and norms of the one, each with those of the other that it stands for."""
+def layers_of_both(model: nn.Module, static: nn.Module) -> Iterator[tuple[str, str]]:
+    """Convolutions and norms of a recursive network, each with those of a static one that it stands for."""
     known, stages = dict(static.named_modules()), _stages(model, static.state_dict())
     inside = tuple(f"{stage.name}." for stage in stages)
     pairs = [(name, name) for name in known if not f"{name}.".startswith(inside)]
@@ -178,11 +169,4 @@ def _layers(model: nn.Module, static: nn.Module) -> Iterator[tuple[str, str]]:
                 theirs = f"{stage.name}.{number}."
                 ours = f"{stage.name}.{index}.{body}"
                 pairs += [(name.replace(theirs, ours, 1), name) for name in known if name.startswith(theirs)]
-    return ((own, other) for own, other in pairs if isinstance(known[other], nn.Conv2d | nn.Linear | _BatchNorm))
-
-
-def _settings(layer: nn.Module) -> str:
-    """How it computes, in words; of a norm a loop, as the first of them does."""
-    if isinstance(layer, LVBN2d):
-        layer = layer.loops[0]
-    return f"eps={layer.eps}" if isinstance(layer, _BatchNorm) else layer.extra_repr()
+    return ((own, other) for own, other in pairs if has_settings(known[other]))
