@@ -131,7 +131,10 @@ def test_what_is_changed_of_a_recipe_is_kept_apart_and_reaches_the_run(tmp_path,
     assert "gate = 'ajar' is no name of one; choose 'hidden', 'linear', 'open'" in capsys.readouterr().err
 
 
-def test_where_runs_begin_is_kept_apart_by_its_name(tmp_path, capsys):
+def test_where_runs_begin_is_kept_apart_by_its_name(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs/of/mine/resnet20-1").mkdir(parents=True)
+    (tmp_path / "runs/of/mine/resnet20-1/model.safetensors").write_bytes(b"weights")
     where = [*places(tmp_path), "--dry_run"]
     changed = ["--epochs", "20", "--lr", "0.01", "--initial_weights", "runs/of/mine/resnet20-1"]
     assert main(["reproduce", "table1", "--rows", "dr_resnet16", *changed, *where]) == 0
@@ -142,6 +145,14 @@ def test_where_runs_begin_is_kept_apart_by_its_name(tmp_path, capsys):
     changes = {"initial_weights": "runs/of/mine/resnet20-1", "lr": 0.01}
     (job,) = table1(["dr_resnet16"], "paper", [0], changes, tmp_path, tmp_path)
     assert (job.recipe.initial_weights, job.recipe.lr) == ("runs/of/mine/resnet20-1", 0.01)
+
+
+def test_a_beginning_that_cannot_be_is_said_before_anything_runs(tmp_path, capsys):
+    asked = ["reproduce", "table1", "--rows", "dr_resnet16", "--initial_weights", str(tmp_path / "none"), "--dry_run"]
+    assert main([*asked, *places(tmp_path)]) == 1
+    assert f"initial_weights {tmp_path / 'none'} received; there is no file" in capsys.readouterr().out
+    assert main([*asked, "--zero_init_loops", "true", *places(tmp_path)]) == 2
+    assert "zero_init_loops received with initial_weights" in capsys.readouterr().err
 
 
 def test_bf16_is_refused_before_a_run_begins_where_nothing_computes_it(tmp_path, monkeypatch, capsys):

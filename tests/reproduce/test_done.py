@@ -1,5 +1,6 @@
 """What is there before a run begins: results and runs that are the very ones asked for stay, others are refused."""
 
+import hashlib
 import json
 import sys
 from dataclasses import replace
@@ -10,7 +11,7 @@ import pytest
 from drnn.reproduce import ablation, run_jobs, table1
 from drnn.reproduce.plan import VARIANTS
 from drnn.reproduce.runner import standing
-from drnn.training.run_folder import MOVABLE
+from drnn.training.run_folder import INITIAL, MOVABLE
 
 sys.path.insert(0, str(Path(__file__).parent))
 from experiment import job
@@ -95,3 +96,42 @@ def test_a_run_of_another_recipe_in_the_folder_is_refused_with_advice_that_helps
     assert "--overwrite" not in lines[-1]
     assert "--out" not in lines[-1]
     assert standing(other)[1] is False
+
+
+@pytest.fixture
+def begun(tmp_path):
+    """Two jobs that begin from one file of weights; the first has its result."""
+    (tmp_path / "start.safetensors").write_bytes(b"some weights")
+    jobs = [job(tmp_path, name, initial_weights=str(tmp_path / "start.safetensors")) for name in ("first", "second")]
+    sha256 = hashlib.sha256(b"some weights").hexdigest()
+    jobs[0].file.parent.mkdir()
+    jobs[0].file.write_text(json.dumps({**result_for(jobs[0]), "trained_on": [{INITIAL: sha256}]}))
+    return jobs
+
+
+def test_runs_that_begin_from_the_same_weights_go_together(begun):
+    assert [standing(each) for each in begun] == [("there", True), ("after 0 of 1 epochs", True)]
+
+
+def test_other_weights_at_the_same_place_are_refused_before_anything_begins(begun):
+    first, second = begun
+    Path(first.recipe.initial_weights).write_bytes(b"other weights")
+    with pytest.raises(
+        ValueError, match=r"first\.json is the result of another run: initial_weights of SHA-256 \w+ there"
+    ):
+        run_jobs([first], 1)
+    with pytest.raises(
+        ValueError, match=r"first\.json began from weights of \w+; .* choose another --runs and --results"
+    ):
+        run_jobs([second], 1)
+    assert not standing(second)[1]
+    assert not second.folder.exists()
+
+
+def test_a_result_stands_where_the_weights_are_gone_and_nothing_new_begins(begun):
+    first, second = begun
+    Path(first.recipe.initial_weights).unlink()
+    assert standing(first) == ("there", True)
+    with pytest.raises(FileNotFoundError, match=r"initial_weights .* received; there is no file"):
+        run_jobs([first, second], 1)
+    assert not second.folder.exists()

@@ -116,3 +116,32 @@ def test_a_run_whose_metrics_were_lost_or_cut_or_damaged_makes_no_result(kept, s
     (job.folder / "metrics.jsonl").write_bytes(kept)
     with pytest.raises(ValueError, match=r"metrics\.jsonl" + says):
         result_of(job)
+
+
+def begin(folder: Path, name: str, place: str, sha256: str) -> None:
+    with_recipe(folder, name, initial_weights=place)
+    change(folder / name, trained_on=[{"initial_weights_sha256": sha256}])
+
+
+@pytest.mark.parametrize("row", ["dr_resnet16", "resnet20"])
+def test_weights_that_runs_began_with_are_told_by_what_they_are_not_by_where_they_lay(row, tmp_path):
+    folder = shutil.copytree(SHORT, tmp_path / "short")
+    for name, place in (
+        ("dr_resnet16-0", "runs/a"),
+        ("dr_resnet16-1", "runs/a/"),
+        ("resnet20-0", "a"),
+        ("resnet20-1", "a"),
+    ):
+        begin(folder, f"{name}.json", place, "1" * 64)
+    assert len(read_results(folder)) == 4
+    begin(folder, f"{row}-1.json", "runs/a", "2" * 64)
+    with pytest.raises(ValueError, match=rf"{row}-1\.json: initial_weights is '2+', in .*-0\.json it is '1+'"):
+        read_results(folder)
+
+
+@pytest.mark.parametrize("damage", [{"epochs": [1, 2]}, {"epochs": [{}]}, {"trained_on": ["here"]}], ids=str)
+def test_a_damaged_result_is_named(damage, tmp_path):
+    folder = shutil.copytree(SHORT, tmp_path / "short")
+    change(folder / "resnet20-0.json", **damage)
+    with pytest.raises(ValueError, match=r"resnet20-0\.json is no result of drnn reproduce"):
+        read_results(folder)

@@ -238,3 +238,13 @@ def test_what_a_run_warns_of_is_passed_on_once(tmp_path):
     process.process.wait()
     assert process.warnings() == ["a block closed"]
     assert process.warnings() == []
+
+
+def test_why_a_run_failed_is_told_by_its_own_words(tmp_path):
+    each = job(tmp_path, "one")
+    each.folder.mkdir(parents=True)
+    (each.folder / "train.log").write_text("drnn train: of before\n")
+    for says, words in (("echo drnn train: why; echo drnn: going on", "drnn train: why"), ("true", "no output")):
+        process = JobProcess(each, ["sh", "-c", f"{says}; exit 2"], None)
+        wait_for(lambda process=process: process.look() is not None)
+        assert process.look().words == f"failed with code 2: {words}"

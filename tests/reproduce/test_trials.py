@@ -118,3 +118,15 @@ def test_results_of_the_ablation_and_of_something_else_are_no_trials(root, capsy
 def test_a_folder_without_results_is_refused(tmp_path, capsys):
     assert main(["reproduce", "trials", "--results", str(tmp_path)]) == 2
     assert "has no results of drnn reproduce table1; name their folder" in capsys.readouterr().err
+
+
+def test_one_beginning_is_one_line_however_its_place_was_spelt(root):
+    tried(root, "short-a-weights", seeds=(0, 1), initial_weights="runs/a")
+    folder = root / "short-a-weights"
+    for seed, place in enumerate(("runs/a", "runs/a/")):
+        held = json.loads((folder / f"dr_resnet16-{seed}.json").read_text())
+        recipe = {**held["recipe"], "initial_weights": place}
+        change(folder / f"dr_resnet16-{seed}.json", recipe=recipe, trained_on=[{"initial_weights_sha256": "1" * 64}])
+    (there,) = trials_in(labels_in(root))
+    rows = [line.split(" | ") for line in there.markdown().splitlines()[2:]]
+    assert [(row[1], row[5]) for row in rows if "weights" in row[1]] == [("`--initial_weights runs/a`", "2")]

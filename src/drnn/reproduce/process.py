@@ -14,6 +14,7 @@ from drnn.training.run_folder import SUMMARY, read_metrics
 LOG = "train.log"
 ENDED = tuple(128 + number for number in SIGNALS)  # exit codes of a run that was interrupted and saved
 WARNED = "drnn: "  # how a line of warning begins in a log
+FAILED = "drnn train: "  # how a line begins that says why a run ended
 KILLED = tuple(-number for number in SIGNALS)  # of one that was asked before it could save, or after
 
 
@@ -50,7 +51,7 @@ class JobProcess:
         self.evaluated = End("failed", "its evaluation ended without a word")
         job.folder.mkdir(parents=True, exist_ok=True)
         with open(job.folder / LOG, "a", encoding="utf-8") as log:
-            self.read = log.tell()  # bytes of the log
+            self.begun = self.read = log.tell()  # bytes of the log
             self.process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
 
     def ask_to_end(self, again: bool = False) -> None:
@@ -79,13 +80,20 @@ class JobProcess:
         if code is None:
             return None
         if code != 0:
-            return _ended(self.job, code)
+            return _ended(self.job, code, self._last_words())
         if self.evaluation is None:
             if self.asked:
                 return End("stopped", progress(self.job))
             self.evaluation = Thread(target=self._evaluate, daemon=True)
             self.evaluation.start()
         return None if self.evaluation.is_alive() else self.evaluated
+
+    def _last_words(self) -> str:
+        """Its own, of a log that another process may write to as well."""
+        with open(self.job.folder / LOG, "rb") as log:
+            log.seek(self.begun)
+            lines = log.read().decode("utf-8", errors="replace").strip().splitlines()
+        return next((line for line in reversed(lines) if line.startswith(FAILED)), lines[-1] if lines else "no output")
 
     def _evaluate(self) -> None:
         try:
@@ -96,10 +104,8 @@ class JobProcess:
             self.evaluated = failure(error)
 
 
-def _ended(job: Job, code: int) -> End:
-    """What an exit code other than 0 says."""
-    lines = (job.folder / LOG).read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    words = lines[-1] if lines else "no output"
+def _ended(job: Job, code: int, words: str) -> End:
+    """What an exit code other than 0 says, and the last words of the process."""
     if code in ENDED or (code in KILLED and SAVED in words):
         return End("stopped", progress(job))
     if code in KILLED:

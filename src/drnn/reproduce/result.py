@@ -12,6 +12,7 @@ from drnn.training.checkpoint import load_run
 from drnn.training.recipe_fields import recipe_from_dict
 from drnn.training.run_folder import (
     AVERAGE,
+    INITIAL,
     METRICS,
     MOVABLE,
     SUMMARY,
@@ -114,7 +115,9 @@ def read_result(file: Path) -> dict:
                 raise TypeError(f"{key} is {result[key]!r}")
         ORDER.index(result["row"])
         recipe_from_dict(result["recipe"])
-    except (ValueError, KeyError, TypeError) as error:
+        begun_from(result)
+        _numbers_of(result["epochs"])
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{file} is no result of drnn reproduce ({error!r}); {ANOTHER}") from error
     return result
 
@@ -149,7 +152,13 @@ def _require_alike(folder: Path, result: dict, other: dict, free: frozenset[str]
 
 def _conditions(result: dict) -> dict:
     counted = {key: result[key] for key in ("images", "params", "max_macs", "max_loops")}
-    return {**asdict(recipe_from_dict(result["recipe"])), **counted}  # a field that is younger than the file: as it was
+    recipe = asdict(recipe_from_dict(result["recipe"]))  # a field that is younger than the file: as it was
+    return {**recipe, "initial_weights": begun_from(result) or recipe["initial_weights"], **counted}
+
+
+def begun_from(result: dict) -> str | None:
+    """SHA-256 of the weights that a run began with, wherever they lay; None where it began fresh."""
+    return result["trained_on"][0].get(INITIAL) if result["trained_on"] else None
 
 
 def _numbers(evaluation) -> dict:
@@ -170,8 +179,12 @@ def _require_own(folder: Path, summary: dict, key: str, sha256: str) -> None:
         )
 
 
+def _numbers_of(lines: list[dict]) -> list[int]:
+    return [line["epoch"] for line in lines]
+
+
 def _require_every_epoch(file: Path, lines: list[dict], epochs: int) -> None:
-    there = [line["epoch"] for line in lines]
+    there = _numbers_of(lines)
     if there != list(range(1, epochs + 1)):
         found = f"{len(there)} epochs, {there[0]} to {there[-1]}" if there else "no epochs"
         raise ValueError(

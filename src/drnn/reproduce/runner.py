@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from drnn.provenance import commit, usable_cores
-from drnn.reproduce.done import is_done, require_apart
+from drnn.reproduce.done import is_done, require_apart, require_start
 from drnn.reproduce.plan import Job
 from drnn.reproduce.process import End, JobProcess, failure, progress
 from drnn.training.interrupt import Interrupted, polite_end
@@ -49,8 +49,9 @@ def run_jobs(
         One outcome a job. A failed run's last words are in its folder's ``train.log``.
 
     Raises:
-        ValueError: less than one run at a time, a budget that is not above 0, two jobs for one file or folder, or a
-            result file that is damaged or of another run; nothing was begun.
+        ValueError: less than one run at a time, a budget that is not above 0, two jobs for one file or folder, a result
+            file that is damaged or of another run, or beside what began from other weights; nothing was begun.
+        FileNotFoundError: no weights where a job is to begin; nothing was begun.
         Interrupted: SIGTERM, SIGHUP or Ctrl-C, and whether every run was saved.
     """
     if parallel < 1 or (budget_minutes is not None and budget_minutes <= 0):
@@ -58,6 +59,9 @@ def run_jobs(
     commit()  # asked now: results are written hours later, when the checkout may be another one
     require_apart(jobs)
     states = {job.file: "finished" if is_done(job) else "not begun" for job in jobs}
+    for job in jobs:
+        if states[job.file] != "finished":
+            require_start(job)
     crew = _Crew([job for job in jobs if states[job.file] != "finished"], places or {}, report)
     deadline = None if budget_minutes is None else time.monotonic() + 60 * budget_minutes
     with polite_end() as requests:
@@ -165,6 +169,7 @@ def standing(job: Job) -> tuple[str, bool]:
     try:
         if is_done(job):
             return "there", True
+        require_start(job)
         command(job, {})
         return progress(job), True
     except (ValueError, OSError) as error:

@@ -7,7 +7,7 @@ from pathlib import Path
 from drnn.reproduce.changes import OF_BLOCKS, TOLD
 from drnn.reproduce.plan import SCHEDULES, VARIANTS
 from drnn.reproduce.report import averages, errors, grouped, loops, macs_of_images, markdown, training_errors
-from drnn.reproduce.result import OF_A_ROW, ORDER, read_results
+from drnn.reproduce.result import OF_A_ROW, ORDER, begun_from, read_results
 from drnn.training.recipe_fields import recipe_from_dict
 from drnn.training.recipes import RECIPES, changed_fields
 
@@ -36,8 +36,9 @@ class Trials:
     def markdown(self) -> str:
         """A line a row and its options, means over the seeds."""
         lines = [HEAD, ("---",) * len(HEAD)]
-        rows = grouped(self.results, lambda result: (result["row"], _words(_changed(result, TRIED))))
-        for (row, options), runs in rows.items():
+        rows = grouped(self.results, lambda result: (result["row"], begun_from(result), _words(_tried(result))))
+        for (row, *_), runs in rows.items():
+            options = _words(_changed(runs[0], TRIED))
             lines.append((
                 row, f"`{options}`" if options else "-", errors(runs), averages(runs), training_errors(runs),
                 str(len(runs)), f"{runs[0]['params'] / 1e6:.2f}", macs_of_images(runs), loops(runs),
@@ -84,6 +85,11 @@ def _conditions(result: dict) -> str:
 def _changed(result: dict, fields: Iterable[str]) -> dict:
     changed = changed_fields(recipe_from_dict(result["recipe"]))
     return {key: changed[key] for key in fields if key in changed}
+
+
+def _tried(result: dict) -> dict:
+    """Without the place of the weights that it began with: which they are tells their fingerprint."""
+    return _changed(result, (field for field in TRIED if field != "initial_weights" or not begun_from(result)))
 
 
 def _command(result: dict) -> str:
