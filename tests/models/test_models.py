@@ -4,6 +4,7 @@ import copy
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torchvision
@@ -132,6 +133,12 @@ def test_wrong_input_is_named(wrong):
         create_model("resnet20_cifar")(torch.zeros(wrong))
     with pytest.raises(ValueError, match=r"torch\.uint8"):
         create_model("resnet20_cifar")(torch.zeros(1, 3, 32, 32, dtype=torch.uint8))
+
+
+@pytest.mark.parametrize("wrong", [np.zeros((2, 3, 32, 32), np.float32), None], ids=["array", "none"])
+def test_what_is_no_tensor_is_named(wrong):
+    with pytest.raises(TypeError, match=rf"resnet20_cifar received {type(wrong).__name__}; it takes a tensor"):
+        create_model("resnet20_cifar")(wrong)
 
 
 @pytest.mark.parametrize(

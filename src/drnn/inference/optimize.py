@@ -47,6 +47,7 @@ def optimize(
     are kept.
     Static networks get the same treatment. Logits equal the original's to within rounding: 1e-5 of their size in
     float32; on a GPU, where convolutions round to TF32 unless ``torch.backends.cudnn.allow_tf32`` is off, that of TF32.
+    An image with NaN in it gets finite ones, since oneDNN's ReLU makes 0 of NaN.
 
     Args:
         model: any network of `drnn.models`.

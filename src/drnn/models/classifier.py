@@ -95,6 +95,7 @@ class Classifier(nn.Module):
         Shape: x ``(N, C, H, W)`` float -> logits ``(N, K)``; N = 0 is allowed in evaluation.
 
         Raises:
+            TypeError: x is no tensor.
             ValueError: x is not a batch of images with this network's channels or, without autocast, its dtype.
         """
         return self.head(self.features(x))
@@ -103,7 +104,7 @@ class Classifier(nn.Module):
         """Images to what the head reads.
 
         Raises:
-            ValueError: as `forward`.
+            TypeError, ValueError: as `forward`.
         """
         x = self.stem(self.checked(x))
         for part in self.parts():
@@ -123,9 +124,14 @@ class Classifier(nn.Module):
         """Images x ``(N, C, H, W)``, as they came.
 
         Raises:
-            ValueError: as `forward`.
+            TypeError, ValueError: as `forward`.
         """
         channels = self.input_size[0]
+        if not hasattr(x, "dim"):
+            raise TypeError(
+                f"{self.name} received {type(x).__name__}; it takes a tensor of images (N, {channels}, H, W), such as "
+                "torch.from_numpy makes of an array"
+            )
         if x.dim() != 4 or x.shape[1] != channels or not x.is_floating_point():
             raise ValueError(
                 f"{self.name} received {x.dtype} of shape {tuple(x.shape)}; it takes float (N, {channels}, H, W). "
