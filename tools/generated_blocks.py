@@ -23,6 +23,7 @@ BLOCK = re.compile(r"(<!-- begin generated: (\w+) -->\n).*?(<!-- end generated: 
 
 MAKERS: dict[str, Callable[[], str]] = {
     "budget": tables_of_benchmarks.budget,
+    "deepest_pair": tables_of_runs.deepest_pair,
     "digits": tables_of_runs.digits,
     "export": tables_of_benchmarks.export,
     "export_quantised": tables_of_benchmarks.export_quantised,

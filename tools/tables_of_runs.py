@@ -21,8 +21,17 @@ CIFAR10 = ROOT / "results" / "cifar10"
 
 
 def digits() -> str:
-    path = "results/digits/compare.json"
-    result = read(path, "make demo && cp runs/compare.json results/digits/")
+    return _compared("results/digits/compare.json", "make demo && cp runs/compare.json results/digits/")
+
+
+def deepest_pair() -> str:
+    """The recursive network that began with the weights of a trained static one, beside that one."""
+    path = "results/deepest_pair/compare.json"
+    return _compared(path, f"drnn compare RECURSIVE STATIC --data_root data --json {path}, of the runs that it names")
+
+
+def _compared(path: str, command: str) -> str:
+    result = read(path, command)
     return compare.markdown(result) + source(path, result["environment"], result["runs"][0]["seed"])
 
 

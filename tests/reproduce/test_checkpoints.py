@@ -24,6 +24,7 @@ RESULTS = {  # of the runs that were released
     "resnet20_cifar-short": "short/resnet20-0.json",
     "dr_resnet16_cifar-paper": "paper/dr_resnet16-0.json",
     "resnet20_cifar-paper": "paper/resnet20-0.json",
+    "dr_resnet16_cifar-modern": "modern/dr_resnet16-0.json",
     "resnet20_cifar-modern": "modern/resnet20-0.json",
     "dr_resnet74_cifar-from-resnet110": (
         "paper-20-epochs-5000-held-out-1.0-clip-resnet110-1-weights-bf16-precision/dr_resnet74-0.json"
