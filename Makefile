@@ -29,6 +29,7 @@ MINUTES ?= 60
 DATA ?= data
 BENCH ?= benchmarks/results/inference_gpu.json
 PLACES ?= --runs runs/cifar10 --results results/cifar10
+RESNET110 ?= runs/cifar10/paper-1.0-clip/resnet110-0
 SOURCES := PYTHONPATH=src$(if $(PYTHONPATH),:$(PYTHONPATH))
 DRNN := $(SOURCES) $(PYTHON) -m drnn
 TABLE1 = $(DRNN) reproduce table1 $(PLACES) --data_root $(DATA) --budget_minutes $(MINUTES)
@@ -43,11 +44,13 @@ gpu-bench:  # torch.compile last: nothing is known of it there
 	  --forms [optimised,masked,captured,plain,compiled] --json $(BENCH)
 
 # Two controls first: they tell what sharing weights and what gates cost. Then the deepest pair with gradients limited, without
-# which gates of deep networks close (docs/training.md), and what may give back what gates cost (docs/log.md).
+# which gates of deep networks close (docs/training.md), both once more from the static one's weights, and what else may give
+# back what gates cost (docs/log.md).
 gpu-table1:
 	$(TABLE1) --recipe paper --rows resnet16
 	$(TABLE1) --recipe paper --rows dr_resnet16 --gate open
 	$(TABLE1) --recipe paper --rows resnet110,dr_resnet74 --clip_norm 1
+	$(TABLE1) --recipe paper --rows dr_resnet74,resnet110 --epochs 100 --clip_norm 1 --initial_weights $(RESNET110)
 	$(TABLE1) --recipe paper --rows dr_resnet74 --zero_init_loops true
 	$(TABLE1) --recipe paper --rows dr_resnet16 --every_loop_weight 1
 	$(TABLE1) --recipe paper --rows dr_resnet16 --epochs 100 --initial_weights checkpoints/resnet20_cifar-paper
