@@ -142,26 +142,24 @@ def _check_parts_have_a_place(spec: Spec, name: str, given: dict) -> None:
         raise ValueError(
             f"stride_in_3x3 True received; only bottlenecks have one, and this {name} has others: leave it out"
         )
-    if has_loops(spec):
-        noise = given.get("gate_noise")
-        if noise is not None and getattr(spec, "gate", None) is None:
-            raise ValueError(f"gate_noise {noise!r} received; this {name} has no gates, so leave it out")
-        return
-    for field in ("norm", "gate", "gate_noise"):
+    idle, why = _idle_parts(spec)
+    for field in idle:
         if given.get(field) is not None:
-            raise ValueError(
-                f"{field} {given[field]!r} received; no block of this {name} loops and would have it, so leave it out"
-            )
+            raise ValueError(f"{field} {given[field]!r} received; {why.format(name)}, so leave it out")
 
 
 def telling_fields(spec: Spec) -> set[str]:
     """Fields of a specification that say something of its network: not those of parts that it has nowhere."""
-    idle = set[str]()
+    return {field.name for field in fields(spec)} - {*_idle_parts(spec)[0]}
+
+
+def _idle_parts(spec: Spec) -> tuple[tuple[str, ...], str]:
+    """Fields of parts of recursive blocks that change nothing of a network, and why, of its name."""
     if not has_loops(spec):
-        idle = {"norm", "gate", "gate_noise"}
-    elif getattr(spec, "gate", None) is None:
-        idle = {"gate_noise"}
-    return {field.name for field in fields(spec)} - idle
+        return ("norm", "gate", "gate_noise"), "no block of this {} loops and would have it"
+    if getattr(spec, "gate", None) is None:
+        return ("gate_noise",), "this {} has no gates"
+    return (), ""
 
 
 def has_loops(spec: Spec) -> bool:

@@ -43,10 +43,6 @@ def refuse_idle(rows: Sequence[str], changes: dict) -> None:
                 )
         if field not in ("gate", "zero_init_loops") and changes.get("gate") == "open":
             raise ValueError(f"{field} received with gate open, which is no gate: leave it out")
-    if changes.get("zero_init_loops") and changes.get("initial_weights") is not None:
-        raise ValueError(
-            "zero_init_loops received with initial_weights, which would replace what it sets: leave one out"
-        )
 
 
 def label_of(schedule: str, changes: dict, base: Recipe) -> str:

@@ -51,7 +51,7 @@ def require_start(job: Job) -> None:
     if job.recipe.initial_weights is None:
         return
     path = beginning_file(job.recipe.initial_weights)
-    asked = _weights_asked(job) or ""
+    asked = fingerprint(path.parent, path.name)
     for file in sorted(job.file.parent.glob("*.json")):
         there = begun_from(read_result(file)) if file.name != TIMES else None
         if there not in (None, asked):

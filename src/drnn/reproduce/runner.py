@@ -59,10 +59,10 @@ def run_jobs(
     commit()  # asked now: results are written hours later, when the checkout may be another one
     require_apart(jobs)
     states = {job.file: "finished" if is_done(job) else "not begun" for job in jobs}
-    for job in jobs:
-        if states[job.file] != "finished":
-            require_start(job)
-    crew = _Crew([job for job in jobs if states[job.file] != "finished"], places or {}, report)
+    waiting = [job for job in jobs if states[job.file] != "finished"]
+    for job in waiting:
+        require_start(job)
+    crew = _Crew(waiting, places or {}, report)
     deadline = None if budget_minutes is None else time.monotonic() + 60 * budget_minutes
     with polite_end() as requests:
         try:

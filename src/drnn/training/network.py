@@ -24,11 +24,6 @@ def build_model(recipe: Recipe, source: Source) -> Classifier:
             pass with every loop for one that has no gates.
     """
     model = named_model(recipe, num_classes=len(source.classes), input_size=source.image_size)
-    if recipe.zero_init_loops and recipe.initial_weights is not None:
-        raise ValueError(
-            f"zero_init_loops received with initial_weights {recipe.initial_weights!r}, which would replace what it "
-            "sets: leave one of the two out"
-        )
     if recipe.zero_init_loops:
         if not has_loops(model_spec(recipe.model)):
             raise ValueError(f"zero_init_loops received; no block of this {recipe.model} loops, so leave it out")

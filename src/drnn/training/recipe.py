@@ -62,8 +62,8 @@ class Recipe:
         device: "auto", "cpu", "cuda", "cuda:1", ...
 
     Raises:
-        ValueError: a value out of range, milestones that "step" does not come to, or a name that the registries of
-            `drnn.models.parts` do not have.
+        ValueError: a value out of range, milestones that "step" does not come to, a name that the registries of
+            `drnn.models.parts` do not have, or two fields of which one undoes the other.
     """
 
     name: str = "custom"
@@ -154,6 +154,11 @@ class Recipe:
                     f"recipe field {field} = {name!r} is no name of one; choose {', '.join(map(repr, known[:-1]))}, or "
                     "null for the network's own"
                 )
+        if self.zero_init_loops and self.initial_weights is not None:
+            raise ValueError(
+                f"zero_init_loops received with initial_weights {self.initial_weights!r}, which would replace what it "
+                "sets: leave one of the two out"
+            )
         if self.schedule == "step":
             refuse_unordered(self.milestones)
             refuse_late(self.milestones, self.epochs)
